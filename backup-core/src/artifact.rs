@@ -1,0 +1,159 @@
+//! One backup: its manifest and the ways to its bytes.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{Error, Result},
+    file::FileObject,
+    id::Key,
+    manifest::{Manifest, MAX_MANIFEST_BYTES, Payload, SourceFacts},
+    pipeline::{self, Encoding},
+    store::{ObjectReader, Store},
+};
+
+/// One immutable backup: a manifest and the stored objects it names.
+///
+/// It is visible only once its manifest is; a crash before that leaves nothing anybody can open.
+pub trait Artifact: fmt::Debug + Send + Sync {
+    /// Everything known of it.
+    fn manifest(&self) -> &Manifest;
+
+    /// The stored payload, to be read whole or by range.
+    ///
+    /// # Errors
+    /// `NotFound` when the object is gone.
+    fn open_payload(&self) -> Result<Arc<dyn ObjectReader>>;
+
+    /// An object beside the payload, by the name the manifest gives it.
+    fn open_companion(&self, name: &str) -> Result<Arc<dyn ObjectReader>>;
+
+    /// Where the payload lies, for messages.
+    fn location(&self) -> String;
+
+    /// Whether the manifest says how many bytes there must be and what they hash to.
+    fn has_facts(&self) -> bool {
+        true
+    }
+}
+
+/// An artifact of a vault.
+#[derive(Clone)]
+pub struct StoredArtifact {
+    store: Arc<dyn Store>,
+    folder: String,
+    manifest: Manifest,
+}
+
+impl StoredArtifact {
+    pub(crate) fn new(store: Arc<dyn Store>, folder: String, manifest: Manifest) -> Self {
+        Self { store, folder, manifest }
+    }
+
+    /// The key of the payload.
+    pub fn payload_key(&self) -> Result<Key> {
+        Key::new(format!("{}/{}", self.folder, self.manifest.payload.name))
+    }
+}
+
+impl Artifact for StoredArtifact {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn open_payload(&self) -> Result<Arc<dyn ObjectReader>> {
+        self.store.open(&self.payload_key()?)
+    }
+
+    fn open_companion(&self, name: &str) -> Result<Arc<dyn ObjectReader>> {
+        if !self.manifest.companions.iter().any(|companion| companion == name) {
+            return Err(Error::invalid(format!("\"{name}\" is no companion of \"{}\"", self.manifest.id)));
+        }
+        self.store.open(&Key::new(format!("{}/{name}", self.folder))?)
+    }
+
+    fn location(&self) -> String {
+        format!("{}/{} in {}", self.folder, self.manifest.payload.name, self.store)
+    }
+}
+
+impl fmt::Debug for StoredArtifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.manifest.id, self.location())
+    }
+}
+
+/// A payload lying somewhere as a plain file: out of a vault that was copied by hand, or made by another program.
+#[derive(Clone, Debug)]
+pub struct FileArtifact {
+    path: PathBuf,
+    manifest: Manifest,
+    has_facts: bool,
+}
+
+impl FileArtifact {
+    /// Opens a payload file, with the manifest beside it (`<stem>.json`) where there is one.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file; `Corrupt` when its manifest is not what it was.
+    pub fn open(path: &Path, engine: &str, cx: &crate::context::Context) -> Result<Self> {
+        let object = FileObject::open(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(manifest) = manifest_beside(path, &name)? {
+            return Ok(Self { path: path.to_owned(), manifest, has_facts: true });
+        }
+        let now = cx.now();
+        let stem = name.split('.').next().unwrap_or(&name);
+        let source = crate::id::SourceName::from_text(stem);
+        let id = crate::id::BackupId::new(&source, crate::content::Content::Full, now, 1);
+        let encoding = pipeline::sniff(&object)?;
+        let payload = Payload {
+            name,
+            bytes: object.size(),
+            blake3: String::new(),
+            encoding: encoding.map(Encoding::layer).into_iter().map(str::to_owned).collect(),
+            plain_bytes: 0,
+            plain_blake3: String::new(),
+        };
+        let facts = SourceFacts::new(source.as_str(), engine, path.display().to_string());
+        Ok(Self { path: path.to_owned(), manifest: Manifest::new(id, facts, now, payload), has_facts: false })
+    }
+}
+
+fn manifest_beside(path: &Path, name: &str) -> Result<Option<Manifest>> {
+    let Some(stem) = name.split(".db").next().and_then(|stem| stem.split(".sql").next()) else { return Ok(None) };
+    let beside = path.with_file_name(format!("{stem}.json"));
+    let bytes = match crate::file::read(&beside, MAX_MANIFEST_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let manifest = Manifest::from_json(&bytes)
+        .map_err(|e| e.context(format!("the manifest \"{}\" cannot be used", beside.display())))?;
+    Ok((manifest.payload.name == name).then_some(manifest))
+}
+
+impl Artifact for FileArtifact {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn open_payload(&self) -> Result<Arc<dyn ObjectReader>> {
+        Ok(Arc::new(FileObject::open(&self.path)?))
+    }
+
+    fn open_companion(&self, name: &str) -> Result<Arc<dyn ObjectReader>> {
+        Ok(Arc::new(FileObject::open(&self.path.with_file_name(name))?))
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn has_facts(&self) -> bool {
+        self.has_facts
+    }
+}

@@ -1,0 +1,165 @@
+//! What every operation is handed: who listens, when to stop, what time it is, where scratch files may go.
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    error::{Error, Result},
+    event::{Event, Observer, Silent, Step},
+};
+
+/// Frames in flight cost memory (16 MiB per worker), so more cores than this wait for an explicit `with_jobs`.
+const MAX_DEFAULT_JOBS: usize = 6;
+
+/// Asks a running operation to stop; clones share one flag.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks to stop. Operations look between blocks of at most 8 MiB, clean up, and return `Cancelled`.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `Err(Cancelled)` once somebody asked.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+/// Where an operation gets the time from.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// The surroundings of an operation. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    observer: Arc<dyn Observer>,
+    cancel: CancelToken,
+    clock: Arc<dyn Clock>,
+    scratch: Option<PathBuf>,
+    jobs: NonZeroUsize,
+}
+
+impl Default for Context {
+    /// Nobody listens, nobody cancels, the system's time, scratch beside the store, one job per core up to six.
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            observer: Arc::new(Silent),
+            cancel: CancelToken::default(),
+            clock: Arc::new(SystemClock),
+            scratch: None,
+            jobs: NonZeroUsize::new(cores.min(MAX_DEFAULT_JOBS)).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+impl Context {
+    /// With somebody who hears the events.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// With a token that can stop the operation.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With a folder for working copies; by default they lie in the store's own folder.
+    #[must_use]
+    pub fn with_scratch(mut self, folder: PathBuf) -> Self {
+        self.scratch = Some(folder);
+        self
+    }
+
+    /// With so many worker threads; each holds about 16 MiB.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: NonZeroUsize) -> Self {
+        self.jobs = jobs;
+        self
+    }
+
+    /// The token.
+    pub fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The folder for working copies, if one was chosen.
+    pub fn scratch(&self) -> Option<&PathBuf> {
+        self.scratch.as_ref()
+    }
+
+    /// Worker threads.
+    pub fn jobs(&self) -> usize {
+        self.jobs.get()
+    }
+
+    /// Tells the observer.
+    pub fn emit(&self, event: Event) {
+        self.observer.event(&event);
+    }
+
+    /// Tells the observer of something that stopped nothing.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.emit(Event::Warning(message.into()));
+    }
+
+    /// Runs one step between its `Began` and `Ended` events.
+    pub fn step<T>(&self, step: Step, total: Option<u64>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.cancel.check()?;
+        self.emit(Event::Began { step, total });
+        let outcome = work();
+        self.emit(Event::Ended { step });
+        outcome
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("cancel", &self.cancel).field("jobs", &self.jobs).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,314 @@
+//! The contract of a database engine: how bytes get out of a source and back in.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    artifact::Artifact,
+    content::Content,
+    context::Context,
+    error::Result,
+    manifest::{Manifest, SourceFacts, TableFacts, WalRange},
+    scratch::Scratch,
+    verify::{Finding, Level, Subject, Verifier},
+};
+
+/// Knows how to get bytes out of one source and back in. One value stands for one source.
+///
+/// Nothing an engine does is visible in the vault: it writes into a sink, and the operation decides what becomes of
+/// that. It never changes its source, and a call that fails or is cancelled leaves no session, file or lock behind.
+pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// What this engine can do.
+    fn capabilities(&self) -> EngineCapabilities;
+
+    /// Looks at the source: is it reachable, what is it, how large. Cheap, and the first thing a run does.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`, `Busy`, `Corrupt`, `Unavailable`: the source cannot be backed up as it stands.
+    fn inspect(&self, cx: &Context) -> Result<SourceReport>;
+
+    /// Writes one consistent state of the source into the sink and says what it is.
+    fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Captured>;
+
+    /// The checks of an artifact's content that belong to a level beyond `checksum`.
+    fn verifiers(&self, manifest: &Manifest, level: Level) -> Vec<Box<dyn Verifier>>;
+
+    /// Says what a restore would do, without doing any of it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the target holds data and `replace` was not given; `Busy` when somebody uses it.
+    fn plan_restore(&self, manifest: &Manifest, request: &RestoreRequest, cx: &Context) -> Result<RestorePlan>;
+
+    /// Loads an artifact beside its target. The target is not touched.
+    fn load(&self, artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>>;
+
+    /// A target inside a scratch folder, for drills.
+    fn scratch_target(&self, scratch: &Scratch) -> Result<Target>;
+
+    /// Writes one table of an artifact as reviewable text.
+    ///
+    /// # Errors
+    /// `NotFound` when the artifact has no such table, naming those it has.
+    fn extract(
+        &self,
+        subject: &Subject<'_>,
+        table: &str,
+        format: ExtractFormat,
+        out: &mut dyn Write,
+        cx: &Context,
+    ) -> Result<u64>;
+}
+
+/// What an engine can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineCapabilities {
+    /// The contents it can capture.
+    pub contents: &'static [Content],
+    /// Single tables can be restored.
+    pub selective_restore: bool,
+    /// Restores can stop at an instant between two backups.
+    pub point_in_time: bool,
+}
+
+impl EngineCapabilities {
+    /// The capabilities of an engine that captures these contents and restores them whole.
+    pub fn new(contents: &'static [Content]) -> Self {
+        Self { contents, selective_restore: false, point_in_time: false }
+    }
+
+    /// With single tables restorable.
+    #[must_use]
+    pub fn with_selective_restore(mut self) -> Self {
+        self.selective_restore = true;
+        self
+    }
+}
+
+/// What a source looks like before anything is read from it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SourceReport {
+    /// What goes into the manifest.
+    pub facts: SourceFacts,
+    /// The size of a full capture in bytes, before compression, as far as it can be told.
+    pub plain_bytes: Option<u64>,
+}
+
+impl SourceReport {
+    /// A report.
+    pub fn new(facts: SourceFacts, plain_bytes: Option<u64>) -> Self {
+        Self { facts, plain_bytes }
+    }
+}
+
+/// What to capture.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CaptureRequest {
+    /// What the artifact shall hold.
+    pub content: Content,
+    /// The artifact it builds on, for incremental contents.
+    pub parent: Option<Manifest>,
+    /// A folder for working copies, for engines and sources that need one; a run gives one when asked.
+    pub scratch: Option<PathBuf>,
+}
+
+impl CaptureRequest {
+    /// A request for one content.
+    pub fn new(content: Content) -> Self {
+        Self { content, parent: None, scratch: None }
+    }
+}
+
+/// Takes the bytes of a payload: fill [`PayloadSink::space`], then [`PayloadSink::advance`].
+///
+/// So an engine reads straight into the frame that will be compressed, without a copy between. A full frame waits
+/// until a worker is free, which is how a slow store slows the reading down.
+pub trait PayloadSink {
+    /// Room for the next bytes; never empty.
+    fn space(&mut self) -> Result<&mut [u8]>;
+
+    /// Takes the first `count` bytes of `space` as written.
+    fn advance(&mut self, count: usize) -> Result<()>;
+
+    /// Throws away everything written so far, for captures that find out late that they must begin again.
+    fn restart(&mut self) -> Result<()>;
+
+    /// Stores a small object beside the payload, e.g. the roles of a cluster as `globals.sql`.
+    fn companion(&mut self, suffix: &str, bytes: &[u8]) -> Result<()>;
+}
+
+/// A sink as [`Write`].
+pub struct SinkWriter<'a>(pub &'a mut dyn PayloadSink);
+
+impl Write for SinkWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let space = self.0.space()?;
+        let count = bytes.len().min(space.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        self.0.advance(count)?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What an engine knows of the bytes it captured.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Captured {
+    /// The instant whose state was captured.
+    pub snapshot_at: Timestamp,
+    /// What each table holds, read from the captured bytes.
+    pub tables: Vec<TableFacts>,
+    /// Whether the engine could count rows at all (an opaque payload has no tables to count).
+    pub counted: bool,
+    /// A hash of all definitions.
+    pub schema_fingerprint: Option<String>,
+    /// What else is worth knowing.
+    pub facts: BTreeMap<String, Value>,
+    /// Faults of the source seen on the way.
+    pub findings: Vec<Finding>,
+    /// The artifact this one cannot do without.
+    pub requires: Option<crate::id::BackupId>,
+    /// The WAL it needs.
+    pub wal: Option<WalRange>,
+    /// Versions of the programs used.
+    pub tools: BTreeMap<String, String>,
+}
+
+impl Captured {
+    /// A capture about which nothing else is known.
+    pub fn at(snapshot_at: Timestamp) -> Self {
+        Self {
+            snapshot_at,
+            tables: Vec::new(),
+            counted: false,
+            schema_fingerprint: None,
+            facts: BTreeMap::new(),
+            findings: Vec::new(),
+            requires: None,
+            wal: None,
+            tools: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a restore goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// An SQLite database file.
+    SqliteFile(PathBuf),
+    /// A PostgreSQL database, as a connection string without password.
+    Postgres(String),
+    /// A folder, for physical restores.
+    Folder(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SqliteFile(path) | Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Postgres(database) => f.write_str(database),
+        }
+    }
+}
+
+/// What to restore, onto what.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RestoreRequest {
+    /// Onto what; `None` is where the backup came from.
+    pub target: Option<Target>,
+    /// Only these tables; empty is everything.
+    pub tables: Vec<String>,
+    /// Until when, within what the artifact and the log after it allow.
+    pub until: Option<RecoveryTarget>,
+    /// Whether what stands there may be replaced (it is kept beside).
+    pub replace: bool,
+}
+
+/// Where in time a restore stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryTarget {
+    /// The last commit before this instant.
+    Instant(Timestamp),
+    /// A log position in the engine's own notation.
+    Position(String),
+    /// A named restore point.
+    RestorePoint(String),
+    /// As soon as the backup is consistent.
+    Immediate,
+}
+
+/// What a restore would do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RestorePlan {
+    /// Onto what.
+    pub target: Target,
+    /// Only these tables; empty is everything.
+    pub tables: Vec<String>,
+    /// Until when.
+    pub until: Option<RecoveryTarget>,
+    /// Whether something stands there and will be kept beside.
+    pub replaces: bool,
+    /// Bytes that will be written.
+    pub writes: u64,
+    /// What will happen, one line per step, for people.
+    pub steps: Vec<String>,
+}
+
+impl RestorePlan {
+    /// A plan that writes `writes` bytes onto `target`.
+    pub fn new(target: Target, writes: u64) -> Self {
+        Self { target, tables: Vec::new(), until: None, replaces: false, writes, steps: Vec::new() }
+    }
+}
+
+/// A database loaded beside its target, not yet in its place. Dropping it throws it away.
+pub trait Staged: fmt::Debug {
+    /// Compares it with the manifest and checks its integrity; nothing found means it may take its place.
+    fn prove(&mut self, cx: &Context) -> Result<Vec<Finding>>;
+
+    /// Runs a query in it and returns the first row, columns joined by `|`.
+    fn query(&mut self, sql: &str) -> Result<Option<String>>;
+
+    /// Puts it in the target's place and keeps what stood there. Until this returns, the target is the old database
+    /// whole; afterwards it is the new one whole; a crash leaves one of the two.
+    fn swap(self: Box<Self>, cx: &Context) -> Result<Swapped>;
+}
+
+/// What a swap left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swapped {
+    /// Where the restored database is now.
+    pub target: String,
+    /// What stood there before, kept here.
+    pub kept: Vec<String>,
+    /// A line that undoes the swap.
+    pub undo: Option<String>,
+}
+
+/// How a table is written as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExtractFormat {
+    /// `INSERT` statements in a transaction.
+    Sql,
+    /// RFC 4180 with a header line.
+    Csv,
+}

@@ -1,0 +1,75 @@
+//! A full restore into a scratch place, checked, measured and thrown away.
+
+use std::time::Instant;
+
+use super::{
+    prove::Proven,
+    verify::{Verified, verify},
+};
+use crate::{
+    artifact::{Artifact, StoredArtifact},
+    context::Context,
+    engine::{BackupEngine, RestoreRequest, Staged},
+    error::Result,
+    event::Step,
+    pipeline::checksum,
+    proof::SmokeAnswer,
+    scratch::Scratch,
+    store::Store,
+    vault::Vault,
+    verify::{Finding, Level},
+};
+
+/// Restores an artifact into a scratch place, compares it with its manifest, asks the smoke queries, measures the
+/// time, stores the proof, and throws the scratch away.
+pub fn drill(
+    vault: &Vault,
+    artifact: &StoredArtifact,
+    engine: &dyn BackupEngine,
+    smoke: &[String],
+    cx: &Context,
+) -> Result<Verified> {
+    verify(vault, artifact, engine, Level::Restore, smoke, cx)
+}
+
+pub(super) fn rehearse(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    smoke: &[String],
+    store: &dyn Store,
+    cx: &Context,
+) -> Result<Proven> {
+    let scratch = Scratch::for_store(store, artifact.manifest().payload.plain_bytes, cx)?;
+    let request = RestoreRequest { target: Some(engine.scratch_target(&scratch)?), ..RestoreRequest::default() };
+    let clock = Instant::now();
+    let plan = engine.plan_restore(artifact.manifest(), &request, cx)?;
+    let loaded = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx));
+    let mut staged = match loaded {
+        Ok(staged) => staged,
+        Err(error) if error.is_corruption() => return damaged(artifact, &error, cx),
+        Err(error) => return Err(error),
+    };
+    let mut proven = Proven::of(cx.step(Step::Check, None, || staged.prove(cx))?);
+    proven.restore_seconds = Some(clock.elapsed().as_secs_f64());
+    for sql in smoke {
+        ask(&mut *staged, sql, &mut proven);
+    }
+    Ok(proven)
+}
+
+/// A payload that cannot be loaded is told by its checksum where that is enough, else by the loader's words.
+fn damaged(artifact: &dyn Artifact, error: &crate::error::Error, cx: &Context) -> Result<Proven> {
+    let mut findings = checksum(artifact, cx)?;
+    if findings.is_empty() {
+        findings.push(Finding::stored("load", artifact.location(), format!("{error:?}")));
+    }
+    Ok(Proven::of(findings))
+}
+
+/// A query that fails is a finding: the restored database does not do what the application needs of it.
+fn ask(staged: &mut dyn Staged, sql: &str, proven: &mut Proven) {
+    match staged.query(sql) {
+        Ok(answer) => proven.smoke.push(SmokeAnswer { sql: sql.to_owned(), answer }),
+        Err(error) => proven.findings.push(Finding::content("smoke", sql, format!("{error:?}"))),
+    }
+}

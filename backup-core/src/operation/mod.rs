@@ -1,0 +1,15 @@
+//! What can be done with backups: each operation one short file that tells its story.
+
+mod drill;
+mod prove;
+mod restore;
+mod run;
+mod status;
+mod verify;
+
+pub use drill::drill;
+pub use prove::Proven;
+pub use restore::{RestoreOptions, Restored, load_plan, restore};
+pub use run::{RunOptions, Taken, run};
+pub use status::{Missed, Objectives, VaultStatus, status};
+pub use verify::{Verified, verify};

@@ -1,0 +1,103 @@
+//! Looks at one artifact as deep as asked. Everything that verifies goes through here.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use jiff::Timestamp;
+
+use super::drill::rehearse;
+use crate::{
+    artifact::Artifact,
+    context::Context,
+    engine::BackupEngine,
+    error::Result,
+    event::Step,
+    manifest::{FORMAT, Manifest},
+    pipeline::checksum,
+    proof::{Proof, SmokeAnswer},
+    scratch::Scratch,
+    store::Store,
+    verify::{Finding, Level, Subject},
+};
+
+/// What looking at an artifact showed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Proven {
+    /// What is wrong; empty is good.
+    pub findings: Vec<Finding>,
+    /// When looking began.
+    pub started_at: Timestamp,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Seconds that loading and proving took, for drills.
+    pub restore_seconds: Option<f64>,
+    /// Answers of the smoke queries, for drills.
+    pub smoke: Vec<SmokeAnswer>,
+}
+
+pub(crate) fn prove(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    level: Level,
+    smoke: &[String],
+    store: &dyn Store,
+    cx: &Context,
+) -> Result<Proven> {
+    let (started_at, clock) = (cx.now(), Instant::now());
+    let mut proven = match level {
+        Level::None => Proven::of(Vec::new()),
+        Level::Checksum => {
+            let total = Some(artifact.manifest().payload.bytes);
+            Proven::of(cx.step(Step::Checksum, total, || checksum(artifact, cx))?)
+        }
+        Level::Structure => Proven::of(structure(artifact, engine, store, cx)?),
+        Level::Restore => rehearse(artifact, engine, smoke, store, cx)?,
+    };
+    proven.started_at = started_at;
+    proven.seconds = clock.elapsed().as_secs_f64();
+    Ok(proven)
+}
+
+impl Proven {
+    pub(crate) fn of(findings: Vec<Finding>) -> Self {
+        Self { findings, started_at: Timestamp::UNIX_EPOCH, seconds: 0.0, restore_seconds: None, smoke: Vec::new() }
+    }
+}
+
+fn structure(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    store: &dyn Store,
+    cx: &Context,
+) -> Result<Vec<Finding>> {
+    let plain = artifact.manifest().payload.plain_bytes;
+    let scratch = Scratch::for_store(store, plain, cx)?;
+    let subject = Subject::new(artifact, &scratch);
+    let mut findings = cx.step(Step::Decode, Some(plain), || Ok(subject.copy(cx)?.findings.clone()))?;
+    if findings.is_empty() {
+        for verifier in engine.verifiers(artifact.manifest(), Level::Structure) {
+            findings.extend(cx.step(Step::Check, None, || verifier.verify(&subject, cx))?);
+        }
+    }
+    Ok(findings)
+}
+
+pub(crate) fn make_proof(manifest: &Manifest, level: Level, proven: &Proven) -> Proof {
+    let mut tools = BTreeMap::new();
+    tools.insert("backup".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    Proof {
+        format: FORMAT,
+        id: manifest.id.clone(),
+        level,
+        started_at: proven.started_at,
+        seconds: proven.seconds,
+        restore_seconds: proven.restore_seconds,
+        ok: proven.findings.is_empty(),
+        findings: proven.findings.clone(),
+        smoke: proven.smoke.clone(),
+        payload_blake3: manifest.payload.blake3.clone(),
+        host: crate::file::host_name(),
+        tools,
+        other: serde_json::Map::new(),
+    }
+}

@@ -1,0 +1,103 @@
+//! Brings a backup back: plan, load beside, prove, swap.
+
+use std::time::Instant;
+
+use crate::{
+    artifact::Artifact,
+    context::Context,
+    crash,
+    engine::{BackupEngine, RestorePlan, RestoreRequest, Swapped},
+    error::{Error, ErrorKind, Result},
+    event::{Event, Step},
+};
+
+/// How a backup is brought back.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    /// What, onto what.
+    pub request: RestoreRequest,
+}
+
+impl RestoreOptions {
+    /// Into this target.
+    pub fn into_target(target: crate::engine::Target) -> Self {
+        Self { request: RestoreRequest { target: Some(target), ..RestoreRequest::default() } }
+    }
+
+    /// With leave to take the place of what stands there, which is kept beside.
+    #[must_use]
+    pub fn with_replace(mut self, replace: bool) -> Self {
+        self.request.replace = replace;
+        self
+    }
+
+    /// Only these tables.
+    #[must_use]
+    pub fn with_tables(mut self, tables: Vec<String>) -> Self {
+        self.request.tables = tables;
+        self
+    }
+}
+
+/// A restore that was made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Restored {
+    /// What was done, as planned.
+    pub plan: RestorePlan,
+    /// Where it is now and what was kept.
+    pub swapped: Swapped,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// What [`restore`] would do; touches nothing.
+pub fn load_plan(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    options: &RestoreOptions,
+    cx: &Context,
+) -> Result<RestorePlan> {
+    if !options.request.tables.is_empty() && !engine.capabilities().selective_restore {
+        return Err(Error::new(ErrorKind::Unsupported, format!("{engine} cannot restore single tables")));
+    }
+    if options.request.until.is_some() && !engine.capabilities().point_in_time {
+        return Err(Error::new(ErrorKind::Unsupported, format!("{engine} cannot stop at an instant")));
+    }
+    engine.plan_restore(artifact.manifest(), &options.request, cx)
+}
+
+/// Brings an artifact back as planned.
+///
+/// The target is touched only by the last step, after everything loaded was compared with the manifest and found
+/// sound; a failure, a cancellation or a kill before that leaves it as it was.
+///
+/// # Errors
+/// `Corrupt` when the stored bytes or what they hold are damaged; `Busy` when somebody uses the target; `NoSpace`
+/// when there is no room beside it.
+pub fn restore(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    options: &RestoreOptions,
+    cx: &Context,
+) -> Result<Restored> {
+    let clock = Instant::now();
+    let plan = load_plan(artifact, engine, options, cx)?;
+    crash::point("restore.planned");
+    let mut staged = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx))?;
+    crash::point("restore.loaded");
+    let findings = cx.step(Step::Check, None, || staged.prove(cx))?;
+    findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
+    if let Some(first) = findings.first() {
+        let id = &artifact.manifest().id;
+        return Err(Error::corrupt(format!("what \"{id}\" restores to is not sound: {first}")).with_hint(
+            "The target was not touched. Restore an older backup; `backup cat` gives the bytes as they are.",
+        ));
+    }
+    crash::point("restore.proven");
+    cx.cancel().check()?;
+    let swapped = cx.step(Step::Swap, None, || staged.swap(cx))?;
+    crash::point("restore.swapped");
+    Ok(Restored { plan, swapped, seconds: clock.elapsed().as_secs_f64() })
+}

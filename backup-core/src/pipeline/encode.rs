@@ -1,0 +1,341 @@
+//! Outwards: plain bytes → frames → workers → one writer → store.
+
+use std::{
+    fmt,
+    io::Write,
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::{
+    Compression, Encoding, FRAME_BYTES,
+    compression::FrameCodec,
+    seek_table::{self, FrameEntry},
+};
+use crate::{
+    context::Context,
+    crash,
+    engine::PayloadSink,
+    error::{Error, Result},
+    event::{Event, Step},
+    manifest::Payload,
+    store::ObjectWriter,
+};
+
+/// Opens the object that receives the payload; called again after a restart.
+pub(crate) type OpenObject<'a> = Box<dyn FnMut() -> Result<Box<dyn ObjectWriter>> + 'a>;
+
+/// Stores a companion object under a suffix and says what became of it.
+pub(crate) type StoreCompanion<'a> = Box<dyn FnMut(&str, &[u8]) -> Result<()> + 'a>;
+
+/// A payload that is stored whole and not yet visible.
+pub struct Encoded {
+    /// What was stored.
+    pub payload: Payload,
+    object: Box<dyn ObjectWriter>,
+}
+
+impl Encoded {
+    /// Makes the object visible.
+    pub fn publish(self) -> Result<Payload> {
+        self.object.finish()?;
+        Ok(self.payload)
+    }
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded").field("payload", &self.payload).finish_non_exhaustive()
+    }
+}
+
+/// The sink an engine writes a payload into. Dropped unfinished, nothing becomes visible.
+pub struct Encoder<'a> {
+    open: OpenObject<'a>,
+    companion: StoreCompanion<'a>,
+    compression: Compression,
+    cx: Context,
+    flow: Option<Flow>,
+    frame: Vec<u8>,
+    filled: usize,
+    plain_bytes: u64,
+    plain_hash: blake3::Hasher,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder into the object that `open` opens.
+    pub fn new(
+        open: OpenObject<'a>,
+        companion: StoreCompanion<'a>,
+        compression: Compression,
+        cx: &Context,
+    ) -> Result<Self> {
+        let mut encoder = Self {
+            open,
+            companion,
+            compression,
+            cx: cx.clone(),
+            flow: None,
+            frame: Vec::new(),
+            filled: 0,
+            plain_bytes: 0,
+            plain_hash: blake3::Hasher::new(),
+        };
+        encoder.begin()?;
+        Ok(encoder)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let flow = Flow::start((self.open)()?, self.compression, &self.cx)?;
+        self.flow = Some(flow);
+        self.frame = Vec::new();
+        self.filled = 0;
+        self.plain_bytes = 0;
+        self.plain_hash.reset();
+        Ok(())
+    }
+
+    /// Ends the payload: all bytes are with the store, under `name`, and not yet visible.
+    pub fn finish(mut self, name: &str) -> Result<Encoded> {
+        if self.filled > 0 {
+            self.ship()?;
+        }
+        let flow = self.flow.take().ok_or_else(already_failed)?;
+        let written = flow.finish()?;
+        crash::point("payload.written");
+        let payload = Payload {
+            name: name.to_owned(),
+            bytes: written.bytes,
+            blake3: written.hash.to_hex().to_string(),
+            encoding: self.compression.encoding().map(Encoding::layer).into_iter().map(str::to_owned).collect(),
+            plain_bytes: self.plain_bytes,
+            plain_blake3: self.plain_hash.finalize().to_hex().to_string(),
+        };
+        Ok(Encoded { payload, object: written.object })
+    }
+
+    /// Sends the filled part of the frame to the workers.
+    fn ship(&mut self) -> Result<()> {
+        self.cx.cancel().check()?;
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.truncate(self.filled);
+        self.plain_hash.update(&frame);
+        self.plain_bytes += self.filled as u64;
+        self.filled = 0;
+        match self.flow.as_mut().ok_or_else(already_failed)?.send(frame) {
+            true => {
+                self.cx.emit(Event::Progress { step: Step::Capture, done: self.plain_bytes });
+                Ok(())
+            }
+            false => Err(self.failure()),
+        }
+    }
+
+    /// Why the flow stopped taking frames.
+    fn failure(&mut self) -> Error {
+        match self.flow.take().map(Flow::finish) {
+            Some(Err(error)) => error,
+            _ => already_failed(),
+        }
+    }
+}
+
+fn already_failed() -> Error {
+    Error::failed("the payload could not be written")
+}
+
+impl PayloadSink for Encoder<'_> {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        if self.frame.is_empty() {
+            let Some(frame) = self.flow.as_ref().and_then(Flow::empty_frame) else {
+                return Err(self.failure());
+            };
+            self.frame = frame;
+            self.frame.resize(FRAME_BYTES, 0);
+        }
+        Ok(&mut self.frame[self.filled..])
+    }
+
+    fn advance(&mut self, count: usize) -> Result<()> {
+        self.filled = (self.filled + count).min(self.frame.len());
+        if self.filled == FRAME_BYTES { self.ship() } else { Ok(()) }
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.flow = None;
+        self.begin()
+    }
+
+    fn companion(&mut self, suffix: &str, bytes: &[u8]) -> Result<()> {
+        (self.companion)(suffix, bytes)
+    }
+}
+
+impl fmt::Debug for Encoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("plain_bytes", &self.plain_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Encodes a whole small object in memory.
+pub fn encode_bytes(plain: &[u8], compression: Compression, name: &str) -> Result<(Vec<u8>, Payload)> {
+    let mut codec = FrameCodec::new(compression)?;
+    let (mut stored, mut frame, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+    for part in plain.chunks(FRAME_BYTES) {
+        codec.compress(part, &mut frame)?;
+        entries.push(entry_of(&frame, part.len()));
+        stored.extend_from_slice(&frame);
+    }
+    stored.extend(trailer(compression, &entries));
+    let payload = Payload {
+        name: name.to_owned(),
+        bytes: stored.len() as u64,
+        blake3: blake3::hash(&stored).to_hex().to_string(),
+        encoding: compression.encoding().map(Encoding::layer).into_iter().map(str::to_owned).collect(),
+        plain_bytes: plain.len() as u64,
+        plain_blake3: blake3::hash(plain).to_hex().to_string(),
+    };
+    Ok((stored, payload))
+}
+
+/// The threads of one payload and the channels between them.
+struct Flow {
+    work: Sender<Work>,
+    order: Sender<Receiver<Result<Compressed>>>,
+    empty: Receiver<Vec<u8>>,
+    threads: Vec<JoinHandle<()>>,
+    writer: JoinHandle<Result<Written>>,
+}
+
+struct Work {
+    plain: Vec<u8>,
+    done: Sender<Result<Compressed>>,
+}
+
+struct Compressed {
+    stored: Vec<u8>,
+    plain_bytes: usize,
+}
+
+struct Written {
+    object: Box<dyn ObjectWriter>,
+    bytes: u64,
+    hash: blake3::Hash,
+}
+
+impl Flow {
+    fn start(object: Box<dyn ObjectWriter>, compression: Compression, cx: &Context) -> Result<Self> {
+        let jobs = cx.jobs();
+        let frames = jobs + 2;
+        let (work, work_queue) = unbounded::<Work>();
+        let (order, order_queue) = unbounded();
+        let (plain_pool, empty) = bounded(frames);
+        let (stored_pool, stored_empty) = bounded(frames);
+        for _ in 0..frames {
+            let _ = plain_pool.send(Vec::new());
+            let _ = stored_pool.send(Vec::new());
+        }
+        let mut threads = Vec::with_capacity(jobs);
+        for _ in 0..jobs {
+            let worker = Worker {
+                codec: FrameCodec::new(compression)?,
+                queue: work_queue.clone(),
+                plain_pool: plain_pool.clone(),
+                stored_empty: stored_empty.clone(),
+            };
+            threads.push(spawn("compress", move || worker.run())?);
+        }
+        let cx = cx.clone();
+        let writer = spawn("store", move || write_frames(object, compression, &order_queue, &stored_pool, &cx))?;
+        Ok(Self { work, order, empty, threads, writer })
+    }
+
+    /// An empty frame, once one is free; `None` after a failure further down.
+    fn empty_frame(&self) -> Option<Vec<u8>> {
+        self.empty.recv().ok()
+    }
+
+    /// Queues a frame; false after a failure further down.
+    fn send(&mut self, plain: Vec<u8>) -> bool {
+        let (done, result) = bounded(1);
+        self.order.send(result).is_ok() && self.work.send(Work { plain, done }).is_ok()
+    }
+
+    fn finish(self) -> Result<Written> {
+        drop((self.work, self.order, self.empty));
+        let written = self.writer.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        written.unwrap_or_else(|_| Err(Error::failed("the storing thread panicked")))
+    }
+}
+
+struct Worker {
+    codec: FrameCodec,
+    queue: Receiver<Work>,
+    plain_pool: Sender<Vec<u8>>,
+    stored_empty: Receiver<Vec<u8>>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let (Ok(work), Ok(mut stored)) = (self.queue.recv(), self.stored_empty.recv()) {
+            let outcome = self.codec.compress(&work.plain, &mut stored);
+            let plain_bytes = work.plain.len();
+            let _ = self.plain_pool.send(work.plain);
+            // A writer that is gone has its own error to tell.
+            let _ = work.done.send(outcome.map(|()| Compressed { stored, plain_bytes }));
+        }
+    }
+}
+
+fn write_frames(
+    mut object: Box<dyn ObjectWriter>,
+    compression: Compression,
+    order: &Receiver<Receiver<Result<Compressed>>>,
+    stored_pool: &Sender<Vec<u8>>,
+    cx: &Context,
+) -> Result<Written> {
+    let mut hash = blake3::Hasher::new();
+    let mut bytes = 0u64;
+    let mut entries = Vec::new();
+    let mut put = |part: &[u8]| {
+        hash.update(part);
+        bytes += part.len() as u64;
+        object.write_all(part).map_err(|e| Error::from_io("could not store the payload", e))
+    };
+    while let Ok(result) = order.recv() {
+        cx.cancel().check()?;
+        let frame = result.recv().map_err(|_| already_failed())??;
+        put(&frame.stored)?;
+        entries.push(entry_of(&frame.stored, frame.plain_bytes));
+        let _ = stored_pool.send(frame.stored);
+    }
+    put(&trailer(compression, &entries))?;
+    Ok(Written { hash: hash.finalize(), bytes, object })
+}
+
+/// A zstd frame with a content checksum ends with exactly the four bytes the seek table wants.
+fn entry_of(stored: &[u8], plain_bytes: usize) -> FrameEntry {
+    let checksum = stored.last_chunk::<4>().map_or(0, |last| u32::from_le_bytes(*last));
+    FrameEntry { stored: stored.len() as u32, plain: plain_bytes as u32, checksum }
+}
+
+fn trailer(compression: Compression, entries: &[FrameEntry]) -> Vec<u8> {
+    match compression {
+        Compression::Zstd(_) => seek_table::write(entries),
+        Compression::Gzip(_) | Compression::None => Vec::new(),
+    }
+}
+
+pub(super) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    thread::Builder::new()
+        .name(format!("backup-{name}"))
+        .spawn(work)
+        .map_err(|e| Error::from_io("could not start a thread", e))
+}

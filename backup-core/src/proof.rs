@@ -1,0 +1,57 @@
+//! Stored records of verifications and drills.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    id::BackupId,
+    verify::{Finding, Level},
+};
+
+/// A record that an artifact was verified, and how that went. Append-only: later proofs are further objects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Proof {
+    /// The format's number, that of manifests.
+    pub format: u64,
+    /// The artifact.
+    pub id: BackupId,
+    /// How deep the verification looked.
+    pub level: Level,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub seconds: f64,
+    /// For drills, how long loading and proving took: the measured recovery time.
+    #[serde(default)]
+    pub restore_seconds: Option<f64>,
+    /// Whether nothing was found.
+    pub ok: bool,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Answers of the smoke queries, for drills.
+    #[serde(default)]
+    pub smoke: Vec<SmokeAnswer>,
+    /// The hash of the stored bytes that were proven.
+    pub payload_blake3: String,
+    /// Where it ran.
+    pub host: Option<String>,
+    /// Versions of the programs that looked.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
+    /// Keys of later formats, kept as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A smoke query and what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmokeAnswer {
+    /// The query.
+    pub sql: String,
+    /// Its first row, columns joined by `|`; `None` when it gave none.
+    pub answer: Option<String>,
+}

@@ -1,0 +1,124 @@
+//! Working copies: a folder that goes away, with its owner or after it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    file,
+    store::Store,
+};
+
+const PREFIX: &str = "work-";
+const LOCK: &str = "lock";
+
+/// The folder of scratch folders inside a local store.
+pub const SCRATCH_FOLDER: &str = ".scratch";
+
+/// A private folder for one operation's working copies, removed on drop.
+///
+/// A killed owner leaves it behind; the next scratch made beside it removes it, as nobody holds its lock.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// A scratch folder for working on artifacts of `store`: where the context says, else on the store's own disk,
+    /// else in this user's cache folder.
+    ///
+    /// # Errors
+    /// `NoSpace` when `needed` bytes are not free there.
+    pub fn for_store(store: &dyn Store, needed: u64, cx: &Context) -> Result<Self> {
+        let scratch = match (cx.scratch(), store.local_folder()) {
+            (Some(chosen), _) => Self::create_in(chosen)?,
+            (None, Some(local)) => match Self::create_in(&local.join(SCRATCH_FOLDER)) {
+                Err(error) if error.kind() == ErrorKind::Denied => Self::create_in(&cache_folder()?)?,
+                other => other?,
+            },
+            (None, None) => Self::create_in(&cache_folder()?)?,
+        };
+        scratch.require(needed)?;
+        Ok(scratch)
+    }
+
+    /// A scratch folder below `root`, which is made if it is missing; first clears what killed owners left there.
+    pub fn create_in(root: &Path) -> Result<Self> {
+        file::create_private_folder(root)?;
+        sweep(root)?;
+        let folder = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir_in(root)
+            .map_err(|e| Error::io("create a working folder in", root, e))?
+            .keep();
+        let lock_path = folder.join(LOCK);
+        let lock = file::create_private(&lock_path)?;
+        lock.lock().map_err(|e| Error::io("lock", &lock_path, e))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Refuses when fewer than `needed` bytes are free.
+    pub fn require(&self, needed: u64) -> Result<()> {
+        let free = file::free_space(&self.folder)?;
+        if free >= needed {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("a working copy in \"{}\" needs {needed} bytes and {free} are free", self.folder.display()),
+        )
+        .with_hint("Free some room there, or name a roomier folder with --scratch or BACKUP_SCRATCH."))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here; the next scratch in this place tries again.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the scratch folders whose owners died.
+pub fn sweep(root: &Path) -> Result<usize> {
+    let mut removed = 0;
+    let entries = fs::read_dir(root).map_err(|e| Error::io("list", root, e))?;
+    for entry in entries.flatten() {
+        let is_scratch = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if is_scratch && is_abandoned(&entry.path()) && fs::remove_dir_all(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// A folder whose lock nobody holds; one without a lock file is being made or being removed, and is left for a minute.
+fn is_abandoned(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(_) => fs::metadata(folder)
+            .and_then(|meta| meta.modified())
+            .ok()
+            .and_then(|modified| modified.elapsed().ok())
+            .is_some_and(|age| age.as_secs() > 60),
+    }
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there is no folder for working copies")
+                .with_hint("Name one with --scratch or BACKUP_SCRATCH.")
+        })?;
+    Ok(base.join("backup"))
+}

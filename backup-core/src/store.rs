@@ -1,0 +1,200 @@
+//! Where objects live.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    id::Key,
+};
+
+/// A place that keeps named, immutable objects: a local folder, a synced folder, a bucket.
+///
+/// # Contract
+/// - **Create never replaces.** Of two writers that create one key, exactly one `finish` succeeds; the other gets
+///   `AlreadyExists`. (A store that cannot promise this says so in its [`Capabilities`].)
+/// - **Nothing is half visible.** An object appears in `open` and `list` with all its bytes, once its writer's
+///   `finish` returned `Ok`, and survives a power cut from then on. A dropped or killed writer leaves nothing visible.
+/// - **Replace is atomic**: a reader sees the old bytes or the new ones.
+/// - `delete` of a missing object is `NotFound`.
+///
+/// A new store is done when the conformance suite (`backup_core::testing::store_suite`) passes on it.
+pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// What this store can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts an object of unknown size.
+    fn put(&self, key: &Key, mode: PutMode) -> Result<Box<dyn ObjectWriter>>;
+
+    /// Opens an object for reading by range.
+    fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>>;
+
+    /// The objects and folders directly below `folder` (empty: the root), by name; an absent folder is empty.
+    fn list(&self, folder: &str) -> Result<Listing>;
+
+    /// Removes an object.
+    fn delete(&self, key: &Key) -> Result<()>;
+
+    /// Takes the exclusive right to write below `folder`, until the lease is dropped or its process dies.
+    ///
+    /// # Errors
+    /// `Busy`, naming the holder, when somebody else has it.
+    fn lease(&self, folder: &str) -> Result<Box<dyn Lease>>;
+
+    /// Removes what killed writers left invisible below `folder`; only called by the holder of its lease.
+    /// Returns how many there were.
+    fn sweep(&self, folder: &str) -> Result<usize>;
+
+    /// Free bytes, where the store has an end.
+    fn free_space(&self) -> Result<Option<u64>>;
+
+    /// A local folder on the store's own disk where working copies may lie, if there is one.
+    fn local_folder(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The power to keep a `latest` name beside the objects, where the store has it.
+    fn latest_link(&self) -> Option<&dyn LatestLink> {
+        None
+    }
+}
+
+/// A store that can give an object a second, moving name for people (never read by us).
+pub trait LatestLink {
+    /// Points `folder/latest.<extensions>` at the object; older `latest.*` names go.
+    fn point_latest(&self, key: &Key, extensions: &str) -> Result<()>;
+}
+
+/// What a store can promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// `PutMode::Create` cannot overwrite, even when two hosts race.
+    pub create_only: bool,
+    /// A finished object survives a power cut of this machine.
+    pub durable: bool,
+}
+
+impl Capabilities {
+    /// The capabilities of a store that keeps the whole contract.
+    pub fn full() -> Self {
+        Self { create_only: true, durable: true }
+    }
+}
+
+/// Whether an object may take another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Never replaces; the object is immutable afterwards.
+    Create,
+    /// Takes the place of an object of this name, at once and whole.
+    Replace,
+}
+
+/// An object being written. Dropped unfinished, it never existed.
+pub trait ObjectWriter: Write + Send {
+    /// Makes the object durable and visible.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// An object open for reading; threads share it.
+pub trait ObjectReader: fmt::Debug + Send + Sync {
+    /// Its size in bytes.
+    fn size(&self) -> u64;
+
+    /// Reads at `offset`, at least one byte unless at the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+}
+
+/// An exclusive right, given back on drop.
+pub trait Lease: fmt::Debug + Send {}
+
+/// One stored object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its key.
+    pub key: Key,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was last written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// What lies directly below a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Objects, by key.
+    pub objects: Vec<ObjectMeta>,
+    /// Names of folders that hold at least one object or folder.
+    pub folders: Vec<String>,
+}
+
+/// Conveniences over any [`Store`].
+pub trait StoreExt: Store {
+    /// A whole small object.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is larger than `limit` bytes.
+    fn get(&self, key: &Key, limit: u64) -> Result<Vec<u8>> {
+        let object = self.open(key)?;
+        if object.size() > limit {
+            return Err(Error::corrupt(format!(
+                "object \"{key}\" in {self} has {} bytes where at most {limit} make sense",
+                object.size()
+            )));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(object.size()).unwrap_or(0));
+        SequentialReader::new(object).read_to_end(&mut bytes).map_err(|e| {
+            Error::from_io(format!("could not read object \"{key}\" in {self}"), e)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Writes a whole small object.
+    fn put_bytes(&self, key: &Key, bytes: &[u8], mode: PutMode) -> Result<()> {
+        let mut writer = self.put(key, mode)?;
+        writer.write_all(bytes).map_err(|e| {
+            Error::from_io(format!("could not write object \"{key}\" to {self}"), e)
+        })?;
+        writer.finish()
+    }
+
+    /// Whether an object stands under this key.
+    fn exists(&self, key: &Key) -> Result<bool> {
+        match self.open(key) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<S: Store + ?Sized> StoreExt for S {}
+
+/// An [`ObjectReader`] from its start to its end, as [`Read`].
+#[derive(Debug)]
+pub struct SequentialReader {
+    object: Arc<dyn ObjectReader>,
+    offset: u64,
+}
+
+impl SequentialReader {
+    /// Starts at the first byte.
+    pub fn new(object: Arc<dyn ObjectReader>) -> Self {
+        Self { object, offset: 0 }
+    }
+}
+
+impl Read for SequentialReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.object.read_at(self.offset, buffer)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
