@@ -23,17 +23,29 @@ const MAX_DEFAULT_JOBS: usize = 6;
 
 /// Asks a running operation to stop; clones share one flag.
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    raised: AtomicBool,
+    parent: Option<CancelToken>,
+}
 
 impl CancelToken {
+    /// A token that this one cancels, and that can be cancelled alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(Arc::new(Flag { raised: AtomicBool::new(false), parent: Some(self.clone()) }))
+    }
+
     /// Asks to stop. Operations look between blocks of at most 8 MiB, clean up, and return `Cancelled`.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
     }
 
     /// Whether somebody asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.raised.load(Ordering::Relaxed) || self.0.parent.as_ref().is_some_and(Self::is_cancelled)
     }
 
     /// `Err(Cancelled)` once somebody asked.

@@ -212,14 +212,25 @@ pub enum Target {
     SqliteFile(PathBuf),
     /// A PostgreSQL database, as a connection string without password.
     Postgres(String),
-    /// A folder, for physical restores.
-    Folder(PathBuf),
+    /// A path whose meaning is the engine's: a database file, or a folder for physical restores.
+    Path(PathBuf),
+}
+
+/// Reads a target as people write it: `sqlite:PATH`, `postgres://…/db`, or a path.
+impl From<&str> for Target {
+    fn from(text: &str) -> Self {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            return Self::SqliteFile(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
+        }
+        let is_postgres = ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme));
+        if is_postgres { Self::Postgres(text.to_owned()) } else { Self::Path(PathBuf::from(text)) }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SqliteFile(path) | Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::SqliteFile(path) | Self::Path(path) => write!(f, "{}", path.display()),
             Self::Postgres(database) => f.write_str(database),
         }
     }

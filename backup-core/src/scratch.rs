@@ -48,13 +48,11 @@ impl Scratch {
 
     /// A scratch folder below `root`, which is made if it is missing; first clears what killed owners left there.
     pub fn create_in(root: &Path) -> Result<Self> {
-        file::create_private_folder(root)?;
-        sweep(root)?;
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(root)
-            .map_err(|e| Error::io("create a working folder in", root, e))?
-            .keep();
+        let folder = match make_folder(root) {
+            // The last scratch beside this one was dropped in between, and took the root with it.
+            Err(error) if error.is_not_found() => make_folder(root)?,
+            other => other?,
+        };
         let lock_path = folder.join(LOCK);
         let lock = file::create_private(&lock_path)?;
         lock.lock().map_err(|e| Error::io("lock", &lock_path, e))?;
@@ -84,7 +82,16 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Nothing can be done about a failure here; the next scratch in this place tries again.
         let _ = fs::remove_dir_all(&self.folder);
+        // The folder of scratch folders goes with its last one.
+        let _ = self.folder.parent().map(fs::remove_dir);
     }
+}
+
+fn make_folder(root: &Path) -> Result<PathBuf> {
+    file::create_private_folder(root)?;
+    sweep(root)?;
+    let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root);
+    Ok(made.map_err(|e| Error::io("create a working folder in", root, e))?.keep())
 }
 
 /// Removes the scratch folders whose owners died.

@@ -85,12 +85,24 @@ pub enum Origin {
     Stored,
     /// The bytes are as captured, and what they hold is damaged: so was the source.
     Content,
+    /// The copy is faithful and sound; the data break a rule of their own schema, as in the source.
+    Data,
 }
 
 impl Finding {
     /// A fault of the stored bytes.
     pub fn stored(check: &str, object: impl Into<String>, what: impl Into<String>) -> Self {
         Self { check: check.to_owned(), object: object.into(), what: what.into(), origin: Origin::Stored }
+    }
+
+    /// A rule of the schema that the data break, in the source as in the copy.
+    pub fn data(check: &str, object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { check: check.to_owned(), object: object.into(), what: what.into(), origin: Origin::Data }
+    }
+
+    /// Whether it condemns the copy; faults of the data alone do not.
+    pub fn is_damage(&self) -> bool {
+        self.origin != Origin::Data
     }
 
     /// A fault of what the bytes hold.

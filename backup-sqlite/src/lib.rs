@@ -1,1 +1,32 @@
-//! x
+//! The SQLite engine: hot snapshots of live databases, their checks, and restores that swap.
+//!
+//! # Locks
+//! POSIX advisory locks belong to a process: closing *any* descriptor of a database file drops every lock the process
+//! holds on it, those of an application's own connections included (<https://www.sqlite.org/howtocorrupt.html>,
+//! section 2.2). This crate runs inside such applications, so nothing in it opens a live database except through
+//! SQLite, whose own bookkeeping avoids the trap; bytes are read through SQLite's file handle. One SQLite library per
+//! process is assumed, which Cargo enforces for Rust programs (`links = "sqlite3"`).
+
+mod census;
+mod check;
+mod connection;
+mod dump;
+mod engine;
+mod extract;
+mod handle;
+#[doc(hidden)]
+pub mod page;
+mod platform;
+mod restore;
+mod schema;
+mod snapshot;
+mod source;
+mod swap;
+mod tables;
+#[doc(hidden)]
+pub mod wal;
+
+pub use engine::SqliteEngine;
+
+/// The engine's name in manifests.
+pub const ENGINE: &str = "sqlite";

@@ -1,5 +1,6 @@
 //! What can be done with backups: each operation one short file that tells its story.
 
+mod cat;
 mod drill;
 mod prove;
 mod restore;
@@ -7,8 +8,9 @@ mod run;
 mod status;
 mod verify;
 
+pub use cat::{cat, extract};
 pub use drill::drill;
-pub use prove::Proven;
+pub use prove::{Proven, prove};
 pub use restore::{RestoreOptions, Restored, load_plan, restore};
 pub use run::{RunOptions, Taken, run};
 pub use status::{Missed, Objectives, VaultStatus, status};

@@ -35,7 +35,11 @@ pub struct Proven {
     pub smoke: Vec<SmokeAnswer>,
 }
 
-pub(crate) fn prove(
+/// Looks at an artifact as deep as `level` without storing a proof; working copies lie on `store`'s disk.
+///
+/// # Errors
+/// Only when it could not be looked at; damage is in [`Proven::findings`].
+pub fn prove(
     artifact: &dyn Artifact,
     engine: &dyn BackupEngine,
     level: Level,
@@ -92,7 +96,7 @@ pub(crate) fn make_proof(manifest: &Manifest, level: Level, proven: &Proven) -> 
         started_at: proven.started_at,
         seconds: proven.seconds,
         restore_seconds: proven.restore_seconds,
-        ok: proven.findings.is_empty(),
+        ok: !proven.findings.iter().any(Finding::is_damage),
         findings: proven.findings.clone(),
         smoke: proven.smoke.clone(),
         payload_blake3: manifest.payload.blake3.clone(),

@@ -6,7 +6,7 @@ use crate::{
     artifact::Artifact,
     context::Context,
     crash,
-    engine::{BackupEngine, RestorePlan, RestoreRequest, Swapped},
+    engine::{BackupEngine, RestorePlan, RestoreRequest, Swapped, Target},
     error::{Error, ErrorKind, Result},
     event::{Event, Step},
 };
@@ -20,9 +20,9 @@ pub struct RestoreOptions {
 }
 
 impl RestoreOptions {
-    /// Into this target.
-    pub fn into_target(target: crate::engine::Target) -> Self {
-        Self { request: RestoreRequest { target: Some(target), ..RestoreRequest::default() } }
+    /// Into this target, e.g. `sqlite:/srv/app.db`; without it a backup goes back where it came from.
+    pub fn into(target: impl Into<Target>) -> Self {
+        Self { request: RestoreRequest { target: Some(target.into()), ..RestoreRequest::default() } }
     }
 
     /// With leave to take the place of what stands there, which is kept beside.
@@ -89,7 +89,7 @@ pub fn restore(
     crash::point("restore.loaded");
     let findings = cx.step(Step::Check, None, || staged.prove(cx))?;
     findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
-    if let Some(first) = findings.first() {
+    if let Some(first) = findings.iter().find(|finding| finding.is_damage()) {
         let id = &artifact.manifest().id;
         return Err(Error::corrupt(format!("what \"{id}\" restores to is not sound: {first}")).with_hint(
             "The target was not touched. Restore an older backup; `backup cat` gives the bytes as they are.",

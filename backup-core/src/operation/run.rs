@@ -286,7 +286,7 @@ fn judge(
         return Err(Error::corrupt(format!("the stored payload does not read back as it was written: {finding}"))
             .with_hint("No backup was made. Examine the store's disk and memory, then run again."));
     }
-    let damage = proven.findings.iter().map(|finding| Suspicion {
+    let damage = proven.findings.iter().filter(|finding| finding.is_damage()).map(|finding| Suspicion {
         rule: finding.check.clone(),
         found: format!("{}: {}", finding.object, finding.what),
         expected: "a source without damage".to_owned(),

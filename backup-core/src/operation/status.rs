@@ -139,10 +139,9 @@ fn missed(
     if let Some(proof) = proofs.last().filter(|proof| !proof.ok) {
         miss("proof", format!("the last verification, of \"{}\", found damage", proof.id));
     }
-    if let (Some(rpo), Some(age)) = (objectives.rpo, status.age_seconds.filter(|age| *age > 0)) {
-        if age > rpo.as_secs() {
-            miss("rpo", format!("the newest good backup is {:#} old, {rpo:#} is allowed", SignedDuration::from_secs(age)));
-        }
+    let age = status.age_seconds.map(SignedDuration::from_secs);
+    if let (Some(rpo), Some(age)) = (objectives.rpo, age.filter(|age| objectives.rpo.is_some_and(|rpo| *age > rpo))) {
+        miss("rpo", format!("the newest good backup is {age:#} old, {rpo:#} is allowed"));
     }
     if let Some(allowed) = objectives.proof {
         let last = proofs.iter().rev().find(|proof| proof.ok && proof.level >= Level::Structure);

@@ -10,6 +10,7 @@ mod encode;
 pub mod seek_table;
 
 pub use compression::{Compression, DEFAULT_COMPRESSION, Encoding, sniff};
+pub(crate) use decode::decode_into;
 pub use decode::{Decoded, Decoder, checksum, decode_to_file};
 pub use encode::{Encoded, Encoder, encode_bytes};
 

@@ -1,0 +1,243 @@
+//! The command line.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use backup::{Content, Level, pipeline::Compression};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+const EXAMPLES: &str = "\
+Examples:
+  backup run app.db                              a proven backup of a live database, into ./backups
+  backup --store /var/backups run app.db         the same, into another store
+  backup list                                    what there is
+  backup restore latest --to sqlite:copy.db      bring the newest back, into a new file
+  backup demo                                    see it work, in a temporary folder
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 looked, and it is bad,
+4 no such artifact, job or object, 5 busy, 130 interrupted.";
+
+/// Proven backups and safe restores of databases.
+#[derive(Debug, Parser)]
+#[command(name = "backup", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Where backups live: a folder [default: $BACKUP_STORE, $BACKUP_DIR, else ./backups]
+    #[arg(long, global = true, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    /// One JSON document on stdout, failures included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Tell each step and how long it took
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Only errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Folder for working copies [default: inside the store]
+    #[arg(long, global = true, value_name = "DIR", env = "BACKUP_SCRATCH", hide_env_values = true)]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take a backup; prints its id
+    Run(RunArgs),
+    /// List backups, oldest first
+    List(ListArgs),
+    /// Show everything known of one backup
+    Show(IdArg),
+    /// Write the decoded payload to stdout
+    Cat(IdArg),
+    /// Write one table as SQL or CSV that can be reviewed
+    Extract(ExtractArgs),
+    /// How sources stand; exit 3 when something is not as it should be
+    Status(StatusArgs),
+    /// Look at stored backups again; exit 3 when one is damaged
+    Verify(VerifyArgs),
+    /// Restore into a scratch place, check, measure, throw away
+    Drill(DrillArgs),
+    /// Bring a backup back
+    Restore(RestoreArgs),
+    /// See it work: a small shop with a live writer, in a temporary folder
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Take a backup; prints its id
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup run app.db
+  backup run app.db --tag pre-migration
+  backup run sqlite:/srv/app.db --content schema
+  backup run app.db --verify checksum     faster: without the full integrity check")]
+pub(crate) struct RunArgs {
+    /// The database: a path, or sqlite:PATH [default: $DATABASE_URL, also from .env]
+    pub(crate) source: Option<String>,
+    /// The name of its vault [default: the file's name without extension]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What it shall hold: full, schema or data
+    #[arg(long, default_value = "full", value_name = "CONTENT")]
+    pub(crate) content: Content,
+    /// Why it is taken; may be given more than once
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// zstd, zstd:LEVEL, gzip:LEVEL or none
+    #[arg(long, value_name = "C")]
+    pub(crate) compression: Option<Compression>,
+    /// How deep it is verified before it counts: none, checksum, structure or restore
+    #[arg(long, default_value = "structure", value_name = "LEVEL")]
+    pub(crate) verify: Level,
+    /// Fewer rows than this make it suspect
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) min_rows: Option<u64>,
+    /// Take it as good even if it has far fewer rows than those before
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Worker threads [default: one per core, at most 6]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only this source's
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdArg {
+    /// An id, the beginning of one, latest, latest:CONTENT, SOURCE/latest, or a path to an artifact file
+    pub(crate) id: String,
+}
+
+/// Write one table as SQL or CSV that can be reviewed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup extract latest --table customers > customers.sql
+  backup extract latest --table orders --format csv --output orders.csv")]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) backup: IdArg,
+    /// The table
+    #[arg(long, value_name = "T")]
+    pub(crate) table: String,
+    /// How to write it
+    #[arg(long, default_value = "sql")]
+    pub(crate) format: TextFormat,
+    /// A file to create instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TextFormat {
+    Sql,
+    Csv,
+}
+
+/// How sources stand; exit 3 when something is not as it should be
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup status                       every source of the store
+  backup status app --rpo 24h         exit 3 when the newest good backup is older than a day")]
+pub(crate) struct StatusArgs {
+    /// Only this source
+    pub(crate) source: Option<String>,
+    /// The newest good backup is at most so old, e.g. 24h
+    #[arg(long, value_name = "AGE")]
+    pub(crate) rpo: Option<SignedDuration>,
+    /// The last drill took at most so long, e.g. 30m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) rto: Option<SignedDuration>,
+    /// The last successful proof is at most so old, e.g. 168h
+    #[arg(long, value_name = "AGE")]
+    pub(crate) proof: Option<SignedDuration>,
+}
+
+/// Look at stored backups again; exit 3 when one is damaged
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup verify                        the newest, to its last byte and with the full integrity check
+  backup verify --all --level checksum every backup's stored bytes")]
+pub(crate) struct VerifyArgs {
+    /// The backup [default: latest]
+    #[arg(conflicts_with = "all")]
+    pub(crate) id: Option<String>,
+    /// Every backup of the store
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// checksum, structure or restore
+    #[arg(long, default_value = "structure", value_name = "L")]
+    pub(crate) level: Level,
+}
+
+/// Restore into a scratch place, check, measure, throw away
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrillArgs {
+    /// The backup, or a source whose newest is meant [default: latest]
+    pub(crate) id: Option<String>,
+    /// A query the restored database must answer; may be given more than once
+    #[arg(long, value_name = "SQL")]
+    pub(crate) smoke: Vec<String>,
+}
+
+/// Bring a backup back
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup restore latest --to sqlite:copy.db             into a new file
+  backup restore latest --replace                       in the place of the database it was taken from
+  backup restore latest --table customers --yes         only one table, into the live database
+  backup restore latest --replace --dry-run             what would happen
+
+What stood there before is kept beside it, and the line that undoes the restore is printed.")]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) backup: IdArg,
+    /// Where to: sqlite:PATH or a path [default: where it was taken from]
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<String>,
+    /// Only this table; may be given more than once
+    #[arg(long, value_name = "T")]
+    pub(crate) table: Vec<String>,
+    /// Take the place of what stands there, which is kept beside
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Worker threads [default: one per core, at most 6]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the folder with the shop and its backups
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

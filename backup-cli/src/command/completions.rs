@@ -1,0 +1,11 @@
+use std::process::ExitCode;
+
+use backup::Result;
+use clap::CommandFactory;
+
+use crate::args::{Args, CompletionsArgs};
+
+pub(crate) fn execute(args: &CompletionsArgs) -> Result<ExitCode> {
+    clap_complete::generate(args.shell, &mut Args::command(), "backup", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,63 @@
+use std::process::ExitCode;
+
+use backup::{
+    RestoreOptions, Restored, Result,
+    engine::{RestorePlan, Target},
+    engine_for, operation,
+};
+use serde_json::json;
+
+use super::Session;
+use crate::{args::RestoreArgs, confirm, output};
+
+pub(crate) fn execute(session: &Session<'_>, args: &RestoreArgs) -> Result<ExitCode> {
+    let named = session.named(&args.backup.id)?;
+    let artifact = named.artifact();
+    let engine = engine_for(artifact.manifest())?;
+    let mut context = session.context.clone();
+    if let Some(jobs) = args.jobs {
+        context = context.with_jobs(jobs);
+    }
+    let options = options(args);
+    let plan = operation::load_plan(artifact, &*engine, &options, &context)?;
+    if args.dry_run {
+        show_plan(session, &plan);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.replaces {
+        confirm::replacement(&plan.target.to_string(), args.yes)?;
+    }
+    let restored = operation::restore(artifact, &*engine, &options, &context)?;
+    show(session, artifact.manifest().id.as_str(), &restored);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &RestoreArgs) -> RestoreOptions {
+    let options = match &args.to {
+        Some(to) => RestoreOptions::into(Target::from(to.as_str())),
+        None => RestoreOptions::default(),
+    };
+    options.with_replace(args.replace).with_tables(args.table.clone())
+}
+
+fn show_plan(session: &Session<'_>, plan: &RestorePlan) {
+    session.output.data(
+        || json!({ "plan": { "target": plan.target.to_string(), "replaces": plan.replaces, "writes": plan.writes, "steps": plan.steps } }),
+        || plan.steps.iter().enumerate().map(|(n, step)| format!("{}. {step}", n + 1)).collect::<Vec<_>>().join("\n"),
+    );
+}
+
+fn show(session: &Session<'_>, id: &str, restored: &Restored) {
+    let (swapped, plan) = (&restored.swapped, &restored.plan);
+    session.output.tell(&format!("{} restored and proven in {:.1} s", output::size(plan.writes), restored.seconds));
+    for kept in &swapped.kept {
+        session.output.tell(&format!("kept: {kept}"));
+    }
+    if let Some(undo) = &swapped.undo {
+        session.output.tell(&format!("undo: {undo}"));
+    }
+    session.output.data(
+        || json!({ "id": id, "target": swapped.target, "kept": swapped.kept, "undo": swapped.undo, "seconds": restored.seconds }),
+        || swapped.target.clone(),
+    );
+}

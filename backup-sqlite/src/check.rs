@@ -1,0 +1,247 @@
+//! Whether a copy of a database is sound and is what its manifest says: SQLite's own checks, in parallel.
+
+use std::{
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use backup_core::{
+    Error, Result,
+    context::Context,
+    event::{Event, Step},
+    manifest::Manifest,
+    verify::{Finding, Subject, Verifier},
+};
+use rusqlite::{Connection, types::ValueRef};
+
+use crate::{
+    connection::{explain, open_immutable},
+    schema::{self, Definition},
+};
+
+/// Page cache of one checking connection, in KiB. Index look-ups jump about; what they need most must stay.
+const CACHE_KIB: u32 = 32 << 10;
+
+/// Threads that check; each has a page cache of its own.
+const MAX_THREADS: usize = 3;
+
+/// Findings kept per table and check: the first ones tell, a million would not tell more.
+const MAX_FINDINGS: usize = 20;
+
+/// `integrity_check`, `foreign_key_check`, definitions and row counts, on the decoded copy.
+#[derive(Debug)]
+pub(crate) struct SoundCopy;
+
+impl Verifier for SoundCopy {
+    fn name(&self) -> &str {
+        "sqlite"
+    }
+
+    fn verify(&self, subject: &Subject<'_>, cx: &Context) -> Result<Vec<Finding>> {
+        match subject.whole_copy(cx)? {
+            Some(copy) => check_copy(copy, subject.artifact().manifest(), cx),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// One piece of work for a checking thread.
+enum Task {
+    /// Structure of every b-tree, free list, and that each page is used exactly once.
+    WholeFile,
+    /// One table against its indexes and constraints, then its rows against the manifest.
+    Table(String, Option<u64>),
+    /// One table's references.
+    References(String),
+}
+
+/// Checks a private copy that nobody writes to.
+///
+/// `PRAGMA integrity_check` runs on one core. Its parts do not depend on each other: `quick_check` covers the file as
+/// a whole, and `integrity_check(TABLE)` covers what remains, table by table (docs/design.md, "The full check in parts").
+pub(crate) fn check_copy(path: &Path, manifest: &Manifest, cx: &Context) -> Result<Vec<Finding>> {
+    let connection = open_immutable(path, cx.cancel())?;
+    let definitions = match schema::read(&connection) {
+        Ok(definitions) => definitions,
+        Err(error) => return damage_or_error(error, "schema", "sqlite_schema", path),
+    };
+    let mut findings = compare_schema(&definitions, manifest);
+    let tasks = tasks(&definitions, manifest, &connection);
+    drop(connection);
+    findings.extend(run_tasks(path, &tasks, cx)?);
+    Ok(findings)
+}
+
+fn compare_schema(definitions: &[Definition], manifest: &Manifest) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let found = schema::fingerprint(definitions);
+    if manifest.schema_fingerprint.as_ref().is_some_and(|expected| *expected != found) {
+        findings.push(Finding::content("schema", "sqlite_schema", "the definitions are not those of the manifest"));
+    }
+    for table in &manifest.tables {
+        if !definitions.iter().any(|d| d.is_user_table() && schema::identifier(&d.name) == table.name) {
+            findings.push(Finding::content("schema", &table.name, "the table is missing"));
+        }
+    }
+    findings
+}
+
+/// The work, largest first, so that the last to end is a small one.
+fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connection) -> Vec<Task> {
+    let expected = |name: &str| {
+        let name = schema::identifier(name);
+        manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows)
+    };
+    let mut tables: Vec<(&Definition, Option<u64>)> =
+        definitions.iter().filter(|d| d.kind == "table").map(|d| (d, expected(&d.name))).collect();
+    let indexes = |table: &Definition| {
+        definitions.iter().filter(|d| d.kind == "index" && d.table == table.name).count() as u64
+    };
+    tables.sort_by_key(|(table, rows)| std::cmp::Reverse(rows.unwrap_or(0) * (1 + indexes(table))));
+    let has_references = |name: &str| {
+        let sql = "SELECT count(*) FROM pragma_foreign_key_list(?1)";
+        connection.query_row(sql, [name], |row| row.get::<_, i64>(0)).is_ok_and(|count| count > 0)
+    };
+    let references: Vec<Task> = tables
+        .iter()
+        .filter(|(table, _)| has_references(&table.name))
+        .map(|(table, _)| Task::References(table.name.clone()))
+        .collect();
+    let mut work = vec![Task::WholeFile];
+    work.extend(tables.into_iter().map(|(table, rows)| Task::Table(table.name.clone(), rows)));
+    work.extend(references);
+    work
+}
+
+fn run_tasks(path: &Path, tasks: &[Task], cx: &Context) -> Result<Vec<Finding>> {
+    let next = AtomicUsize::new(0);
+    let found: Mutex<Vec<(usize, Finding)>> = Mutex::new(Vec::new());
+    let threads = cx.jobs().clamp(1, MAX_THREADS).min(tasks.len());
+    let outcomes: Vec<Result<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work_through(path, tasks, &next, &found, cx))).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined.map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a checking thread panicked")))).collect()
+    });
+    outcomes.into_iter().collect::<Result<()>>()?;
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_by_key(|(task, _)| *task);
+    let mut findings: Vec<Finding> = found.into_iter().map(|(_, finding)| finding).collect();
+    findings.dedup();
+    Ok(findings)
+}
+
+fn work_through(
+    path: &Path,
+    tasks: &[Task],
+    next: &AtomicUsize,
+    found: &Mutex<Vec<(usize, Finding)>>,
+    cx: &Context,
+) -> Result<()> {
+    let connection = open_immutable(path, cx.cancel())?;
+    connection
+        .execute_batch(&format!("PRAGMA cache_size=-{CACHE_KIB}; PRAGMA cell_size_check=ON;"))
+        .map_err(|e| explain(e, "check", path))?;
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(task) = tasks.get(number) else { return Ok(()) };
+        let findings = run_task(&connection, task, path)?;
+        let mut all = found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(findings.into_iter().map(|finding| (number, finding)));
+        cx.emit(Event::Progress { step: Step::Check, done: number as u64 + 1 });
+    }
+}
+
+fn run_task(connection: &Connection, task: &Task, path: &Path) -> Result<Vec<Finding>> {
+    match task {
+        Task::WholeFile => integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path),
+        Task::Table(table, expected) => {
+            let sql = format!("PRAGMA integrity_check({})", schema::quoted(table));
+            let mut findings = integrity(connection, &sql, table, path)?;
+            if let (Some(expected), true) = (expected, findings.is_empty()) {
+                findings.extend(count(connection, table, *expected, path)?);
+            }
+            Ok(findings)
+        }
+        Task::References(table) => references(connection, table, path),
+    }
+}
+
+fn integrity(connection: &Connection, sql: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
+    let answers = connection.prepare(sql).and_then(|mut query| {
+        let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+        rows.take(MAX_FINDINGS).collect::<rusqlite::Result<Vec<_>>>()
+    });
+    match answers {
+        Ok(answers) => {
+            let problems = answers.into_iter().filter(|answer| answer != "ok");
+            Ok(problems.map(|problem| Finding::content("integrity_check", object, problem)).collect())
+        }
+        Err(error) => damage_or_error(error, "integrity_check", object, path),
+    }
+}
+
+fn count(connection: &Connection, table: &str, expected: u64, path: &Path) -> Result<Vec<Finding>> {
+    let sql = format!("SELECT count(*) FROM {}", schema::quoted(table));
+    match connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
+        Ok(rows) if u64::try_from(rows) == Ok(expected) => Ok(Vec::new()),
+        Ok(rows) => {
+            let what = format!("has {rows} rows, the manifest says {expected}");
+            Ok(vec![Finding::content("rows", schema::identifier(table), what)])
+        }
+        Err(error) => damage_or_error(error, "rows", table, path),
+    }
+}
+
+/// Rows that refer to nothing: a copy has them only if the source had them, so they are told and condemn nothing.
+fn references(connection: &Connection, table: &str, path: &Path) -> Result<Vec<Finding>> {
+    let sql = "SELECT \"parent\", count(*) FROM pragma_foreign_key_check(?1) GROUP BY 1";
+    let answers = connection.prepare(sql).and_then(|mut query| {
+        let rows = query.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    let note = |what: String| Finding::data("foreign_key_check", schema::identifier(table), what);
+    match answers {
+        Ok(answers) => Ok(answers
+            .into_iter()
+            .map(|(parent, rows)| note(format!("{rows} rows refer to no row of {}", schema::identifier(&parent))))
+            .collect()),
+        // "foreign key mismatch": the reference itself is defined wrongly, in the source as in the copy.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok(vec![note(error.to_string())]),
+        Err(error) => damage_or_error(error, "foreign_key_check", table, path),
+    }
+}
+
+/// An SQLite error while looking at a private copy is damage, unless it is about the machine.
+fn damage_or_error(error: rusqlite::Error, check: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase | Unknown) | None => {
+            Ok(vec![Finding::content(check, object, error.to_string())])
+        }
+        _ => Err(explain(error, "check", path)),
+    }
+}
+
+/// The first row of a query, columns joined by `|`.
+pub(crate) fn first_row(connection: &Connection, sql: &str, path: &Path) -> Result<Option<String>> {
+    let mut query = connection.prepare(sql).map_err(|e| explain(e, "query", path))?;
+    let columns = query.column_count();
+    let mut rows = query.query([]).map_err(|e| explain(e, "query", path))?;
+    let Some(row) = rows.next().map_err(|e| explain(e, "query", path))? else { return Ok(None) };
+    let texts: rusqlite::Result<Vec<String>> = (0..columns).map(|at| row.get_ref(at).map(text_of)).collect();
+    texts.map(|texts| Some(texts.join("|"))).map_err(|e| explain(e, "query", path))
+}
+
+fn text_of(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(n) => n.to_string(),
+        ValueRef::Real(n) => n.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Blob(blob) => format!("{} bytes", blob.len()),
+    }
+}

@@ -1,0 +1,432 @@
+//! One consistent state of a live database, page by page.
+//!
+//! **WAL mode.** A read transaction is held. While it is, the log cannot restart and nothing beyond our mark is
+//! copied into the database file, so two cases remain. If everything in the log is already in the file, the file is
+//! the snapshot and stays so. If not, the file plus the newest committed frame of each page up to one commit is; pages
+//! of the file that may change under us are exactly those that have such a frame. Nothing is checkpointed for it, no
+//! writer waits, nothing is staged. (`walTryBeginRead`, `walCheckpoint`, `walRestartLog` in SQLite's `wal.c`.)
+//!
+//! **Rollback mode.** A reader's lock would make writers wait for as long as compressing takes. So the file is first
+//! read without a lock and accepted if nothing was written meanwhile; where writers leave no such pause, it is copied
+//! to the scratch folder under a short lock and read from there.
+//!
+//! **Files nobody can write, or nobody can read** (read-only media, encrypted databases): read, and accepted if
+//! nothing changed meanwhile.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use backup_core::{
+    Error, ErrorKind, Result,
+    context::Context,
+    engine::PayloadSink,
+    error::ErrorKind as Kind,
+    file,
+};
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::{
+    census::Census,
+    connection::{beside, explain, log_bytes, open_immutable, open_live},
+    handle,
+    page::DatabaseHeader,
+    platform,
+    schema::{self, Definition},
+    source::{self, SourceFile},
+    wal::Overlay,
+};
+
+/// Unlocked readings of a database in rollback mode before it is copied under a lock.
+const UNLOCKED_TRIES: usize = 2;
+
+/// A file written this recently may be written again within the same tick of its clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Bytes of one read into the copy made under a lock.
+const COPY_BYTES: usize = 1 << 20;
+
+/// What was captured.
+pub(crate) struct Snapshot {
+    /// When its state was current.
+    pub(crate) taken_at: Timestamp,
+    /// Its shape; `None` for an opaque file.
+    pub(crate) shape: Option<Shape>,
+    /// How it was read, for the manifest.
+    pub(crate) method: &'static str,
+}
+
+/// The shape of a captured database.
+pub(crate) struct Shape {
+    pub(crate) header: DatabaseHeader,
+    pub(crate) page_count: u32,
+    /// Its definitions; `Err` says why they could not be read.
+    pub(crate) definitions: Result<Vec<Definition>, String>,
+    /// Rows by definition, for those that are tables; or what is wrong with the tree.
+    pub(crate) rows: Vec<(Definition, Result<u64, backup_core::verify::Finding>)>,
+}
+
+/// Writes one consistent state of the database at `path` into the sink.
+pub(crate) fn capture(path: &Path, scratch: Option<&Path>, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    let (connection, file) = source::open(path)?;
+    match file {
+        SourceFile::Opaque => capture_opaque(path, connection, sink, cx),
+        SourceFile::Database(header) if header.is_wal => match capture_wal(path, &connection, sink, cx) {
+            Err(error) if error.kind() == Kind::Denied => {
+                drop(connection);
+                capture_unwritable(path, sink, cx).map_err(|second| if second.kind() == Kind::Denied { error } else { second })
+            }
+            other => other,
+        },
+        SourceFile::Database(_) => capture_rollback(path, connection, scratch, sink, cx),
+    }
+}
+
+/// Where pages come from, and what lies over them.
+struct Pages<'a> {
+    base: Base<'a>,
+    path: &'a Path,
+    page_size: usize,
+    page_count: u32,
+    overlay: Option<&'a Overlay>,
+}
+
+enum Base<'a> {
+    Handle(&'a Connection),
+    Copy(&'a mut File),
+}
+
+impl Pages<'_> {
+    fn read(&mut self, first: u32, buffer: &mut [u8]) -> Result<()> {
+        let offset = u64::from(first - 1) * self.page_size as u64;
+        match &mut self.base {
+            Base::Handle(connection) => handle::read_file(connection, self.path, offset, buffer)?,
+            Base::Copy(copy) => io::Seek::seek(copy, io::SeekFrom::Start(offset))
+                .and_then(|_| copy.read_exact(buffer))
+                .map_err(|e| Error::from_io("could not read the working copy", e))?,
+        }
+        match self.overlay {
+            Some(overlay) => overlay.lay_over(first, self.page_size, buffer),
+            None => Ok(()),
+        }
+    }
+
+    /// All pages in order, counted as they pass.
+    fn stream(&mut self, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Census> {
+        let mut census = Census::new(self.page_size as u32, self.page_count);
+        let mut next = 1u32;
+        while next <= self.page_count {
+            cx.cancel().check()?;
+            let space = sink.space()?;
+            // A frame holds a whole number of pages of any size, so there is always room for one.
+            let pages = (space.len() / self.page_size).min((self.page_count - next + 1) as usize);
+            let count = pages * self.page_size;
+            self.read(next, &mut space[..count])?;
+            census.observe(&space[..count]);
+            sink.advance(count)?;
+            next += pages as u32;
+        }
+        Ok(census)
+    }
+
+    fn header(&mut self) -> Result<DatabaseHeader> {
+        let mut page = vec![0u8; self.page_size];
+        self.read(1, &mut page)?;
+        DatabaseHeader::parse(&page)
+            .ok_or_else(|| Error::corrupt(format!("the first page of \"{}\" is no header", self.path.display())))
+    }
+
+    fn shape(&mut self, census: &Census, definitions: Result<Vec<Definition>, String>) -> Result<Shape> {
+        let header = self.header()?;
+        let mut rows = Vec::new();
+        for table in definitions.iter().flatten().filter(|definition| definition.is_user_table()) {
+            let counted = census.rows(&table.name, table.root, &mut |number, page| self.read(number, page))?;
+            rows.push((table.clone(), counted));
+        }
+        Ok(Shape { header, page_count: self.page_count, definitions, rows })
+    }
+}
+
+fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    let probe = open_live(path)?;
+    let (definitions, overlay) = loop {
+        begin(reader, path)?;
+        let definitions = read_definitions(reader);
+        let overlay = log_overlay(&probe, path)?;
+        if schema_is_current(reader, path, overlay.as_ref())? {
+            break (definitions, overlay);
+        }
+        // A definition changed between the two looks: begin anew.
+        end(reader, path)?;
+        cx.cancel().check()?;
+    };
+    let taken_at = cx.now();
+    let page_size = pragma(reader, "page_size", path)?;
+    let page_count = match &overlay {
+        Some(overlay) => overlay.page_count(),
+        None => pragma(reader, "page_count", path)?,
+    };
+    let mut pages = Pages {
+        base: Base::Handle(reader),
+        path,
+        page_size: page_size as usize,
+        page_count,
+        overlay: overlay.as_ref(),
+    };
+    let census = pages.stream(sink, cx)?;
+    let shape = pages.shape(&census, definitions)?;
+    if overlay.as_ref().map(Overlay::is_unchanged).transpose()? == Some(false) {
+        return Err(Error::failed(format!("the log of \"{}\" was restarted under a read lock", path.display()))
+            .with_hint("Something removes SQLite's locks on this file; see docs/sqlite.md on locks."));
+    }
+    end(reader, path)?;
+    Ok(Snapshot { taken_at, shape: Some(shape), method: "wal-read-lock" })
+}
+
+/// What must be laid over the database file; `None` when the file alone is the snapshot.
+fn log_overlay(probe: &Connection, path: &Path) -> Result<Option<Overlay>> {
+    for _ in 0..100 {
+        let position = handle::log_position(probe, path)?;
+        if position.frames == position.backfilled {
+            return Ok(None);
+        }
+        // No commit at that frame: the log was restarted between the two looks, which can happen once.
+        if let Some(overlay) = Overlay::open(&beside(path, "-wal"), Some(position.frames))? {
+            return Ok(Some(overlay));
+        }
+    }
+    Err(Error::corrupt(format!("the log beside \"{}\" does not hold what SQLite says it holds", path.display())))
+}
+
+/// Whether the definitions the reader sees are those of the state that will be captured.
+fn schema_is_current(reader: &Connection, path: &Path, overlay: Option<&Overlay>) -> Result<bool> {
+    let Some(overlay) = overlay else { return Ok(true) };
+    let seen = pragma(reader, "schema_version", path)?;
+    let page_size = pragma(reader, "page_size", path)? as usize;
+    let mut pages =
+        Pages { base: Base::Handle(reader), path, page_size, page_count: 1, overlay: Some(overlay) };
+    Ok(pages.header()?.schema_cookie == seen)
+}
+
+fn capture_rollback(
+    path: &Path,
+    reader: Connection,
+    scratch: Option<&Path>,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
+    for attempt in 0..UNLOCKED_TRIES {
+        if attempt > 0 {
+            sink.restart()?;
+        }
+        if let Some(snapshot) = read_unlocked(path, &reader, sink, cx)? {
+            return Ok(snapshot);
+        }
+    }
+    sink.restart()?;
+    copy_under_lock(path, &reader, scratch, sink, cx)
+}
+
+/// Reads without a lock; `None` when something was written meanwhile.
+fn read_unlocked(
+    path: &Path,
+    reader: &Connection,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Option<Snapshot>> {
+    begin(reader, path)?;
+    let definitions = read_definitions(reader);
+    let page_size = pragma(reader, "page_size", path)? as usize;
+    let page_count = pragma(reader, "page_count", path)?;
+    let Some(before) = Stamp::of(path)?.settled(path)? else {
+        end(reader, path)?;
+        return Ok(None);
+    };
+    let taken_at = cx.now();
+    end(reader, path)?;
+
+    let mut pages = Pages { base: Base::Handle(reader), path, page_size, page_count, overlay: None };
+    let census = pages.stream(sink, cx)?;
+    let shape = pages.shape(&census, definitions);
+    // Under a lock again, no transaction is half way: an unchanged stamp means none was since.
+    begin(reader, path)?;
+    let unchanged = Stamp::of(path)? == before;
+    end(reader, path)?;
+    if !unchanged {
+        return Ok(None);
+    }
+    Ok(Some(Snapshot { taken_at, shape: Some(shape?), method: "unlocked-read" }))
+}
+
+fn copy_under_lock(
+    path: &Path,
+    reader: &Connection,
+    scratch: Option<&Path>,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
+    let scratch = scratch.ok_or_else(|| Error::failed("a busy database in rollback mode needs a scratch folder"))?;
+    let copy_path = scratch.join("source");
+    let mut copy = file::create_private(&copy_path)?;
+    let clock = Instant::now();
+    begin(reader, path)?;
+    let taken_at = cx.now();
+    let definitions = read_definitions(reader);
+    let page_size = pragma(reader, "page_size", path)? as usize;
+    let page_count = pragma(reader, "page_count", path)?;
+    copy_file(reader, path, page_size as u64 * u64::from(page_count), &mut copy, &copy_path, cx)?;
+    end(reader, path)?;
+    cx.warn(format!(
+        "\"{}\" is in rollback mode and busy: writers had to wait up to {} ms (WAL mode would spare them that)",
+        path.display(),
+        clock.elapsed().as_millis()
+    ));
+    let mut pages = Pages { base: Base::Copy(&mut copy), path, page_size, page_count, overlay: None };
+    let census = pages.stream(sink, cx)?;
+    let shape = pages.shape(&census, definitions)?;
+    file::remove(&copy_path)?;
+    Ok(Snapshot { taken_at, shape: Some(shape), method: "copy-under-lock" })
+}
+
+fn copy_file(
+    reader: &Connection,
+    path: &Path,
+    bytes: u64,
+    copy: &mut File,
+    copy_path: &Path,
+    cx: &Context,
+) -> Result<()> {
+    let mut buffer = vec![0u8; COPY_BYTES];
+    let mut done = 0;
+    while done < bytes {
+        cx.cancel().check()?;
+        let count = usize::try_from(bytes - done).map_or(COPY_BYTES, |rest| rest.min(COPY_BYTES));
+        handle::read_file(reader, path, done, &mut buffer[..count])?;
+        copy.write_all(&buffer[..count]).map_err(|e| Error::io("write", copy_path, e))?;
+        done += count as u64;
+    }
+    Ok(())
+}
+
+/// A WAL-mode database on a read-only mount: no lock file can be made, and if no log or writer shows up, none is needed.
+fn capture_unwritable(path: &Path, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    if !platform::is_read_only_mount(path) {
+        return Err(Error::new(ErrorKind::Denied, format!("could not lock \"{}\"", path.display())).with_hint(
+            "A database in WAL mode needs the right to write its folder, or its -shm file, even for reading.",
+        ));
+    }
+    let reader = open_immutable(path, cx.cancel())?;
+    let taken_at = cx.now();
+    let before = Stamp::of(path)?;
+    let log = beside(path, "-wal");
+    let overlay = if log_bytes(path) > 0 { Overlay::open(&log, None)? } else { None };
+    let page_size = pragma(&reader, "page_size", path)? as usize;
+    let page_count = match &overlay {
+        Some(overlay) => overlay.page_count(),
+        None => pragma(&reader, "page_count", path)?,
+    };
+    // An immutable connection does not see the log, so with one its definitions may be outdated.
+    let definitions = match &overlay {
+        Some(_) => Err("they may be in the log, which cannot be opened on a read-only mount".to_owned()),
+        None => read_definitions(&reader),
+    };
+    let mut pages = Pages { base: Base::Handle(&reader), path, page_size, page_count, overlay: overlay.as_ref() };
+    let census = pages.stream(sink, cx)?;
+    let counted_definitions = if overlay.is_some() { Ok(Vec::new()) } else { definitions };
+    let shape = pages.shape(&census, counted_definitions)?;
+    if Stamp::of(path)? != before {
+        return Err(changed_meanwhile(path));
+    }
+    Ok(Snapshot { taken_at, shape: Some(shape), method: "read-only-media" })
+}
+
+fn capture_opaque(path: &Path, connection: Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    cx.warn(format!(
+        "\"{}\" cannot be read as SQLite and looks encrypted: its bytes are kept as they are, unchecked",
+        path.display()
+    ));
+    let taken_at = cx.now();
+    let before = Stamp::of(path)?;
+    let bytes = handle::file_size(&connection, path)?;
+    let mut done = 0;
+    while done < bytes {
+        cx.cancel().check()?;
+        let space = sink.space()?;
+        let count = usize::try_from(bytes - done).map_or(space.len(), |rest| rest.min(space.len()));
+        handle::read_file(&connection, path, done, &mut space[..count])?;
+        sink.advance(count)?;
+        done += count as u64;
+    }
+    if Stamp::of(path)? != before {
+        return Err(changed_meanwhile(path));
+    }
+    Ok(Snapshot { taken_at, shape: None, method: "opaque" })
+}
+
+fn changed_meanwhile(path: &Path) -> Error {
+    Error::new(ErrorKind::Busy, format!("\"{}\" was written to while it was read", path.display()))
+        .with_hint("Back it up while the application is at rest.")
+}
+
+/// What tells whether a file was written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+    log: Option<(SystemTime, u64)>,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self> {
+        let examine = |path: &Path| {
+            let meta = fs::metadata(path)?;
+            Ok::<_, io::Error>((meta.modified()?, meta.len()))
+        };
+        let (modified, bytes) = examine(path).map_err(|e| Error::io("examine", path, e))?;
+        Ok(Self { modified, bytes, log: examine(&log_path(path)).ok() })
+    }
+
+    /// The stamp once the clock's tick of the last write is over; `None` when the next write came first.
+    fn settled(self, path: &Path) -> Result<Option<Self>> {
+        let age = self.modified.elapsed().unwrap_or(TICK);
+        if age < TICK {
+            thread::sleep(TICK - age + Duration::from_millis(5));
+        }
+        Ok((Self::of(path)? == self).then_some(self))
+    }
+}
+
+fn log_path(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+/// Begins a read transaction and takes its lock.
+fn begin(connection: &Connection, path: &Path) -> Result<()> {
+    connection
+        .execute_batch("BEGIN")
+        .and_then(|()| connection.query_row("SELECT rootpage FROM sqlite_schema LIMIT 1", [], |_| Ok(())))
+        .or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            // The lock is held all the same, and what can be read of a damaged database is worth keeping.
+            error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => Ok(()),
+            error => Err(error),
+        })
+        .map_err(|e| explain(e, "begin reading", path))
+}
+
+fn end(connection: &Connection, path: &Path) -> Result<()> {
+    connection.execute_batch("COMMIT").map_err(|e| explain(e, "end reading", path))
+}
+
+fn read_definitions(connection: &Connection) -> Result<Vec<Definition>, String> {
+    schema::read(connection).map_err(|e| e.to_string())
+}
+
+fn pragma(connection: &Connection, name: &str, path: &Path) -> Result<u32> {
+    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(|e| explain(e, "read", path))
+}
