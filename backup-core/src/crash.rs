@@ -5,7 +5,6 @@
 /// The points of `run`, in the order they are passed.
 pub const RUN: &[&str] = &[
     "run.leased",
-    "run.captured",
     "payload.written",
     "payload.finished",
     "run.proven",
@@ -21,8 +20,8 @@ pub const RESTORE: &[&str] = &[
     "restore.loaded",
     "restore.proven",
     "swap.locked",
-    "swap.log-removed",
     "swap.old-kept",
+    "swap.log-removed",
     "swap.renamed",
     "restore.swapped",
 ];

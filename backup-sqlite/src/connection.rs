@@ -11,6 +11,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first version without the WAL-reset bug, by which two checkpointing processes could corrupt a database.
 const FIRST_SAFE_VERSION: i32 = 3_051_003;
 
+/// Page cache of one checking connection, in KiB. Index look-ups jump about; what they need most must stay.
+const CHECK_CACHE_KIB: u32 = 32 << 10;
+
 /// How often a long query looks whether somebody cancelled, in virtual machine instructions.
 const CANCEL_INTERVAL: i32 = 20_000;
 
@@ -36,6 +39,19 @@ pub(crate) fn open_immutable(path: &Path, cancel: &CancelToken) -> Result<Connec
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection =
         Connection::open_with_flags(uri(path, "immutable=1"), flags).map_err(|e| explain(e, "open", path))?;
+    stop_on_cancel(&mut connection, cancel)?;
+    Ok(connection)
+}
+
+/// Opens a private copy for checking: writable, because a read-only connection forgets the CHECK constraints
+/// (`sqlite3AddCheckConstraint`), without locks, and with a promise to change nothing.
+pub(crate) fn open_for_check(path: &Path, cancel: &CancelToken) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(uri(path, "mode=rw&nolock=1"), flags).map_err(|e| explain(e, "open", path))?;
+    connection
+        .execute_batch(&format!("PRAGMA query_only=ON; PRAGMA cache_size=-{CHECK_CACHE_KIB}"))
+        .map_err(|e| explain(e, "open", path))?;
     stop_on_cancel(&mut connection, cancel)?;
     Ok(connection)
 }

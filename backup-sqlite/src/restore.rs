@@ -209,9 +209,12 @@ impl Staged for StagedFile {
 
     fn swap(mut self: Box<Self>, _cx: &Context) -> Result<Swapped> {
         self.end_sync()?;
-        if let (Ok(old), Some(new)) = (fs::metadata(&self.target), &self.lock) {
-            platform::copy_owner_and_mode(&old, new).map_err(|e| Error::io("give its owner to", &self.path, e))?;
-            new.sync_all().map_err(|e| Error::io("make durable", &self.path, e))?;
+        if let Some(restored) = &self.lock {
+            if let Ok(old) = fs::metadata(&self.target) {
+                platform::copy_owner_and_mode(&old, restored).map_err(|e| Error::io("give its owner to", &self.path, e))?;
+            }
+            // The check left everything as it was, and touched the header on the way.
+            restored.sync_all().map_err(|e| Error::io("make durable", &self.path, e))?;
         }
         // No descriptor of ours may be open on what becomes the live database.
         self.lock = None;
