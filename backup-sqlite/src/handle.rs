@@ -73,8 +73,11 @@ pub(crate) fn log_position(connection: &Connection, path: &Path) -> Result<LogPo
         )
     };
     check(code, "ask for the log position of", path)?;
-    let count = |n: c_int| u32::try_from(n).unwrap_or(0);
-    Ok(LogPosition { frames: count(frames), backfilled: count(backfilled) })
+    // −1 is SQLite's answer for a connection that has not opened a log.
+    match (u32::try_from(frames), u32::try_from(backfilled)) {
+        (Ok(frames), Ok(backfilled)) => Ok(LogPosition { frames, backfilled }),
+        _ => Err(Error::failed(format!("SQLite does not say where the log of \"{}\" stands", path.display()))),
+    }
 }
 
 fn file_of(connection: &Connection, path: &Path) -> Result<*mut ffi::sqlite3_file> {

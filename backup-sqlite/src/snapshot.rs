@@ -21,13 +21,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use backup_core::{
-    Error, ErrorKind, Result,
-    context::Context,
-    engine::PayloadSink,
-    error::ErrorKind as Kind,
-    file,
-};
+use backup_core::{Error, ErrorKind, Result, context::Context, engine::PayloadSink, file};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
@@ -77,9 +71,9 @@ pub(crate) fn capture(path: &Path, scratch: Option<&Path>, sink: &mut dyn Payloa
     match file {
         SourceFile::Opaque => capture_opaque(path, connection, sink, cx),
         SourceFile::Database(header) if header.is_wal => match capture_wal(path, &connection, sink, cx) {
-            Err(error) if error.kind() == Kind::Denied => {
+            Err(error) if error.kind() == ErrorKind::Denied => {
                 drop(connection);
-                capture_unwritable(path, sink, cx).map_err(|second| if second.kind() == Kind::Denied { error } else { second })
+                capture_unwritable(path, scratch, sink, cx)
             }
             other => other,
         },
@@ -154,6 +148,9 @@ impl Pages<'_> {
 
 fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
     let probe = open_live(path)?;
+    // A connection opens the log with its first transaction.
+    begin(&probe, path)?;
+    end(&probe, path)?;
     let (definitions, overlay) = loop {
         begin(reader, path)?;
         let definitions = read_definitions(reader);
@@ -196,7 +193,7 @@ fn log_overlay(probe: &Connection, path: &Path) -> Result<Option<Overlay>> {
             return Ok(None);
         }
         // No commit at that frame: the log was restarted between the two looks, which can happen once.
-        if let Some(overlay) = Overlay::open(&beside(path, "-wal"), Some(position.frames))? {
+        if let Some(overlay) = Overlay::open(&beside(path, "-wal"), position.frames)? {
             return Ok(Some(overlay));
         }
     }
@@ -313,36 +310,52 @@ fn copy_file(
     Ok(())
 }
 
-/// A WAL-mode database on a read-only mount: no lock file can be made, and if no log or writer shows up, none is needed.
-fn capture_unwritable(path: &Path, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+/// A WAL-mode database on a read-only mount: no lock file can be made, and if no writer shows up, none is needed.
+fn capture_unwritable(path: &Path, scratch: Option<&Path>, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
     if !platform::is_read_only_mount(path) {
         return Err(Error::new(ErrorKind::Denied, format!("could not lock \"{}\"", path.display())).with_hint(
             "A database in WAL mode needs the right to write its folder, or its -shm file, even for reading.",
         ));
     }
     let reader = open_immutable(path, cx.cancel())?;
-    let taken_at = cx.now();
     let before = Stamp::of(path)?;
-    let log = beside(path, "-wal");
-    let overlay = if log_bytes(path) > 0 { Overlay::open(&log, None)? } else { None };
-    let page_size = pragma(&reader, "page_size", path)? as usize;
-    let page_count = match &overlay {
-        Some(overlay) => overlay.page_count(),
-        None => pragma(&reader, "page_count", path)?,
+    let mut snapshot = match log_bytes(path) {
+        0 => capture_frozen(path, &reader, sink, cx)?,
+        // SQLite would not read the log without a lock file beside it, so both go where one can be made.
+        _ => capture_wal_elsewhere(path, &reader, scratch, sink, cx)?,
     };
-    // An immutable connection does not see the log, so with one its definitions may be outdated.
-    let definitions = match &overlay {
-        Some(_) => Err("they may be in the log, which cannot be opened on a read-only mount".to_owned()),
-        None => read_definitions(&reader),
-    };
-    let mut pages = Pages { base: Base::Handle(&reader), path, page_size, page_count, overlay: overlay.as_ref() };
-    let census = pages.stream(sink, cx)?;
-    let counted_definitions = if overlay.is_some() { Ok(Vec::new()) } else { definitions };
-    let shape = pages.shape(&census, counted_definitions)?;
     if Stamp::of(path)? != before {
         return Err(changed_meanwhile(path));
     }
-    Ok(Snapshot { taken_at, shape: Some(shape), method: "read-only-media" })
+    snapshot.method = "read-only-media";
+    Ok(snapshot)
+}
+
+fn capture_frozen(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    let taken_at = cx.now();
+    let definitions = read_definitions(reader);
+    let page_size = pragma(reader, "page_size", path)? as usize;
+    let page_count = pragma(reader, "page_count", path)?;
+    let mut pages = Pages { base: Base::Handle(reader), path, page_size, page_count, overlay: None };
+    let census = pages.stream(sink, cx)?;
+    let shape = pages.shape(&census, definitions)?;
+    Ok(Snapshot { taken_at, shape: Some(shape), method: "frozen" })
+}
+
+fn capture_wal_elsewhere(
+    path: &Path,
+    reader: &Connection,
+    scratch: Option<&Path>,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
+    let scratch = scratch.ok_or_else(|| Error::failed("a log on a read-only mount needs a scratch folder"))?;
+    let copy_path = scratch.join("source");
+    let mut copy = file::create_private(&copy_path)?;
+    copy_file(reader, path, handle::file_size(reader, path)?, &mut copy, &copy_path, cx)?;
+    drop(copy);
+    fs::copy(beside(path, "-wal"), beside(&copy_path, "-wal")).map_err(|e| Error::io("copy the log of", path, e))?;
+    capture_wal(&copy_path, &open_live(&copy_path)?, sink, cx)
 }
 
 fn capture_opaque(path: &Path, connection: Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {

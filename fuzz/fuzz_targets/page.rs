@@ -1,0 +1,16 @@
+//! A database header and b-tree pages: children are as many as the header says, whatever the cells say.
+#![no_main]
+
+use backup_sqlite::page::{DatabaseHeader, PageHeader};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Some(header) = DatabaseHeader::parse(bytes) {
+        assert!((512..=65_536).contains(&header.page_size) && header.page_size.is_power_of_two());
+    }
+    for number in [1, 2] {
+        let Some(header) = PageHeader::parse(bytes, number) else { continue };
+        let expected = if header.is_interior() { usize::from(header.cells) + 1 } else { 0 };
+        assert_eq!(header.children(bytes).count(), expected);
+    }
+});
