@@ -39,7 +39,10 @@ fn refuses_in_json(shop: &Shop, arguments: &[&str], refusal: Refusal<'_>) {
     assert!(error["causes"].is_array(), "{told:#?}");
     let text = format!("{} {}", error["message"], error["causes"]);
     assert!(text.contains(refusal.names), "{refusal:?}: {told:#?}");
-    assert!(refusal.hint.is_empty() || error["hint"].as_str().is_some_and(|hint| hint.contains(refusal.hint)), "{told:#?}");
+    assert!(
+        refusal.hint.is_empty() || error["hint"].as_str().is_some_and(|hint| hint.contains(refusal.hint)),
+        "{told:#?}"
+    );
 }
 
 /// Checks a refusal of a shop with a backup, which stays as it was.
@@ -243,7 +246,11 @@ fn a_table_the_backup_has_not() {
     let (shop, _) = shop_with_a_backup();
     let refusal = Refusal { code: 4, kind: "not-found", names: "custmers", hint: "customers" };
     refuses_and_loses_nothing(&shop, &["extract", "latest", "--table", "custmers"], refusal);
-    refuses_and_loses_nothing(&shop, &["extract", "latest", "--table", "custmers", "--output", "table.sql"], refusal);
+    refuses_and_loses_nothing(
+        &shop,
+        &["extract", "latest", "--table", "custmers", "--output", "table.sql"],
+        refusal,
+    );
     assert!(!shop.path("table.sql").exists(), "half a table looks like a whole one");
 }
 
@@ -252,7 +259,9 @@ fn a_target_somebody_uses() {
     for mode in ["DELETE", "WAL"] {
         let (shop, _) = shop_with_a_backup();
         let mut clerk = Shell::open(&shop.database());
-        clerk.run(&format!("PRAGMA journal_mode={mode}; BEGIN IMMEDIATE; DELETE FROM customers WHERE id = 1;"));
+        clerk.run(&format!(
+            "PRAGMA journal_mode={mode}; BEGIN IMMEDIATE; DELETE FROM customers WHERE id = 1;"
+        ));
         let who = clerk.pid().to_string();
         let refusal = Refusal { code: 5, kind: "busy", names: &who, hint: "Stop the application" };
         refuses_and_loses_nothing(&shop, &["restore", "latest", "--replace", "--yes"], refusal);
@@ -290,6 +299,10 @@ fn an_output_that_exists_is_not_overwritten() {
     let (shop, _) = shop_with_a_backup();
     fs::File::create(shop.path("table.sql")).unwrap().write_all(b"mine").unwrap();
     let refusal = Refusal { code: 1, kind: "already-exists", names: "table.sql", hint: "" };
-    refuses_and_loses_nothing(&shop, &["extract", "latest", "--table", "customers", "--output", "table.sql"], refusal);
+    refuses_and_loses_nothing(
+        &shop,
+        &["extract", "latest", "--table", "customers", "--output", "table.sql"],
+        refusal,
+    );
     assert_eq!(fs::read(shop.path("table.sql")).unwrap(), b"mine");
 }

@@ -70,7 +70,11 @@ impl Archive {
     fn is_whole(&self) {
         self.shop.backup(&["verify", "--all"]).exits(0);
         self.shop.backup(&["restore", &self.second, "--to", "whole.db"]).exits(0);
-        are_the_same(&customers(&self.shop.path("whole.db")), &customers(&self.shop.database()), "without damage");
+        are_the_same(
+            &customers(&self.shop.path("whole.db")),
+            &customers(&self.shop.database()),
+            "without damage",
+        );
     }
 }
 
@@ -151,7 +155,8 @@ fn manifests_cut_short_or_lengthened_are_found() {
     let whole = fs::read(&manifest).unwrap();
     for length in [0, 1, whole.len() / 2, whole.len() - 2] {
         let what = format!("cut to {length} bytes");
-        archive.with_bytes(&manifest, &whole[..length], |archive| archive.knows_that_the_second_is_bad(&what));
+        archive
+            .with_bytes(&manifest, &whole[..length], |archive| archive.knows_that_the_second_is_bad(&what));
     }
     let twice = [&whole[..], &whole].concat();
     archive.with_bytes(&manifest, &twice, |archive| archive.knows_that_the_second_is_bad("doubled"));
@@ -167,14 +172,19 @@ fn an_edited_manifest_is_found() {
     let edits = [
         ("rows", "\"rows\": 650".to_owned(), "\"rows\": 651".to_owned()),
         ("payload", format!("\"name\": \"{second}.db.zst\""), format!("\"name\": \"{first}.db.zst\"")),
-        ("payload elsewhere", format!("\"name\": \"{second}.db.zst\""), "\"name\": \"/etc/passwd\"".to_owned()),
+        (
+            "payload elsewhere",
+            format!("\"name\": \"{second}.db.zst\""),
+            "\"name\": \"/etc/passwd\"".to_owned(),
+        ),
         ("id", format!("\"id\": \"{second}\""), format!("\"id\": \"{first}\"")),
         ("suspicion", "\"suspect\": []".to_owned(), "\"suspect\": [ ], \"tested\": true".to_owned()),
     ];
     for (what, from, to) in edits {
         assert!(whole.contains(&from), "{from} is missing in {whole}");
         let edited = whole.replace(&from, &to);
-        archive.with_bytes(&manifest, edited.as_bytes(), |archive| archive.knows_that_the_second_is_bad(what));
+        archive
+            .with_bytes(&manifest, edited.as_bytes(), |archive| archive.knows_that_the_second_is_bad(what));
     }
     archive.is_whole();
 }

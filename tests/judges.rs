@@ -20,7 +20,11 @@ fn large_shop() -> Shop {
 #[track_caller]
 fn decoded_by(program: &str, arguments: &[&str], payload: &Path, into: &Path) {
     let output = Command::new(program).args(arguments).arg(payload).output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     fs::File::create(into).unwrap().write_all(&output.stdout).unwrap();
 }
 

@@ -29,7 +29,11 @@ fn a_killed_run_leaves_a_whole_backup_or_none() {
         shop.backup_killed_at(point, &["run", "shop.db"]).dies_of(SIGKILL);
         shop.has_lost_nothing(&before);
         let listed = shop.listed();
-        assert_eq!(listed.len() == 2, is_past(point, COMMIT_POINT, crash::RUN), "killed at {point}: {listed:?}");
+        assert_eq!(
+            listed.len() == 2,
+            is_past(point, COMMIT_POINT, crash::RUN),
+            "killed at {point}: {listed:?}"
+        );
         assert_eq!(listed[0], older);
         listed.iter().for_each(|id| {
             shop.backup(&["verify", id]).exits(0);
@@ -42,7 +46,11 @@ fn a_killed_run_leaves_a_whole_backup_or_none() {
         let latest = shop.backup(&["show", "latest", "--json"]).exits(0).json();
         assert_eq!(latest["manifest"]["id"], next.as_str(), "killed at {point}");
         shop.backup(&["restore", &next, "--to", "copy.db"]).exits(0);
-        are_the_same(&customers(&shop.path("copy.db")), &customers(&shop.database()), &format!("killed at {point}"));
+        are_the_same(
+            &customers(&shop.path("copy.db")),
+            &customers(&shop.database()),
+            &format!("killed at {point}"),
+        );
     }
 }
 
@@ -66,7 +74,10 @@ fn killed_restores_leave_one_of_two_databases(leave: Leave) {
         are_the_same(&customers_of_copy(&shop), standing, &format!("killed at {point}, by the stock shell"));
         are_the_same(&customers(&shop.database()), standing, &format!("killed at {point}"));
         if is_swapped {
-            assert!(kept(&shop).iter().any(|kept| customers(kept) == old), "the old database is kept, killed at {point}");
+            assert!(
+                kept(&shop).iter().any(|kept| customers(kept) == old),
+                "the old database is kept, killed at {point}"
+            );
         }
         can_be_restored_and_undone(&shop, &restored, standing, point);
     }

@@ -163,3 +163,40 @@ fn a_busy_bank_in_rollback_mode_is_copied_under_one_short_lock() {
     let at_rest = job.run(RunOptions::default()).unwrap();
     assert_eq!(at_rest.manifest.facts["method"], "unlocked-read");
 }
+
+/// The command as a user who may read the database and its log, and write neither.
+#[cfg(unix)]
+#[test]
+fn a_user_who_may_only_read_backs_up_a_busy_bank() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let open_to = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open_to(folder.path(), 0o755);
+    let (database, store) = (folder.path().join("bank.db"), folder.path().join("store"));
+    open_bank_database(&database, 4, "WAL");
+    std::fs::create_dir(&store).unwrap();
+    open_to(&store, 0o777);
+    let backup = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("backup");
+    assert!(backup.exists(), "build it first: cargo build -p backup-cli");
+
+    let bank = Bank::open(&database);
+    for _ in 0..5 {
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&backup)
+            .arg("--store")
+            .arg(&store)
+            .arg("run")
+            .arg(&database)
+            .output()
+            .expect("setpriv runs (apt-get install util-linux; the tests need root)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    bank.close();
+    let newest = folder.path().join("newest.db");
+    let backups = Backups::builder().store(store.display().to_string()).source("bank", database.display().to_string()).build().unwrap();
+    let job = backups.job("bank").unwrap().blocking();
+    let last = job.list().unwrap().pop().unwrap();
+    job.restore(&last.id, RestoreOptions::into(Target::SqliteFile(newest.clone()))).unwrap();
+    last_transaction_of_a_whole_prefix(&newest);
+}

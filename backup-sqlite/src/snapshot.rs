@@ -39,6 +39,9 @@ use crate::{
 /// Unlocked readings of a database in rollback mode before it is copied under a lock.
 const UNLOCKED_TRIES: usize = 2;
 
+/// Readings under a lock before a log that keeps being restarted is called a fault.
+const LOCKED_TRIES: usize = 3;
+
 /// A file written this recently may be written again within the same tick of its clock.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -147,6 +150,21 @@ impl Pages<'_> {
 }
 
 fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+    for attempt in 0..LOCKED_TRIES {
+        if attempt > 0 {
+            sink.restart()?;
+        }
+        if let Some(snapshot) = read_locked(path, reader, sink, cx)? {
+            return Ok(snapshot);
+        }
+    }
+    Err(Error::failed(format!("the log of \"{}\" was restarted under a read lock", path.display()))
+        .with_hint("Something removes SQLite's locks on this file; see docs/sqlite.md on locks."))
+}
+
+/// Reads under a read transaction; `None` when the log was restarted meanwhile, which one reading in a row can meet
+/// where the log's position may not be asked for.
+fn read_locked(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Option<Snapshot>> {
     let probe = open_live(path)?;
     // A connection opens the log with its first transaction.
     begin(&probe, path)?;
@@ -176,24 +194,30 @@ fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx:
         overlay: overlay.as_ref(),
     };
     let census = pages.stream(sink, cx)?;
-    let shape = pages.shape(&census, definitions)?;
-    if overlay.as_ref().map(Overlay::is_unchanged).transpose()? == Some(false) {
-        return Err(Error::failed(format!("the log of \"{}\" was restarted under a read lock", path.display()))
-            .with_hint("Something removes SQLite's locks on this file; see docs/sqlite.md on locks."));
-    }
+    let shape = pages.shape(&census, definitions);
+    let unchanged = overlay.as_ref().map(Overlay::is_unchanged).transpose()?;
     end(reader, path)?;
-    Ok(Snapshot { taken_at, shape: Some(shape), method: "wal-read-lock" })
+    if unchanged == Some(false) {
+        return Ok(None);
+    }
+    Ok(Some(Snapshot { taken_at, shape: Some(shape?), method: "wal-read-lock" }))
 }
 
 /// What must be laid over the database file; `None` when the file alone is the snapshot.
 fn log_overlay(probe: &Connection, path: &Path) -> Result<Option<Overlay>> {
+    let log = beside(path, "-wal");
     for _ in 0..100 {
-        let position = handle::log_position(probe, path)?;
+        let position = match handle::log_position(probe, path) {
+            // A user who may only read may not ask. The log up to its last commit will do, unless everything in it is
+            // in the file already: then a writer may restart it once, and the next reading finds it restarted.
+            Err(error) if error.kind() == ErrorKind::Denied => return Overlay::open(&log, None),
+            position => position?,
+        };
         if position.frames == position.backfilled {
             return Ok(None);
         }
         // No commit at that frame: the log was restarted between the two looks, which can happen once.
-        if let Some(overlay) = Overlay::open(&beside(path, "-wal"), position.frames)? {
+        if let Some(overlay) = Overlay::open(&log, Some(position.frames))? {
             return Ok(Some(overlay));
         }
     }

@@ -127,10 +127,10 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// The log up to frame `until`; `None` when frame `until` is not a commit of this log.
-    pub(crate) fn open(path: &Path, until: u32) -> Result<Option<Self>> {
+    /// The log up to its last commit, or to frame `until`; `None` when there is none, or that frame is no commit.
+    pub(crate) fn open(path: &Path, until: Option<u32>) -> Result<Option<Self>> {
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        let index = index(BufReader::with_capacity(1 << 20, file), Some(until)).map_err(|e| Error::io("read", path, e))?;
+        let index = index(BufReader::with_capacity(1 << 20, file), until).map_err(|e| Error::io("read", path, e))?;
         let Some(index) = index else { return Ok(None) };
         Ok(Some(Self { path: path.to_owned(), log: FileObject::open(path)?, index }))
     }

@@ -154,7 +154,8 @@ impl Shop {
     /// Checks that no half-written object and no working copy is left in the store.
     #[track_caller]
     pub(crate) fn has_no_litter(&self) {
-        let litter: Vec<PathBuf> = files_below(&self.store()).into_iter().filter(|path| is_litter(path)).collect();
+        let litter: Vec<PathBuf> =
+            files_below(&self.store()).into_iter().filter(|path| is_litter(path)).collect();
         assert!(litter.is_empty(), "left behind: {litter:?}");
     }
 
@@ -205,7 +206,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// The names in a folder, in order.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -270,7 +272,8 @@ pub(crate) fn customers(database: &Path) -> Vec<String> {
     let connection = Connection::open(database).unwrap();
     let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(verdict, "ok", "{}", database.display());
-    let mut query = connection.prepare("SELECT id || '|' || name || '|' || note FROM customers ORDER BY id").unwrap();
+    let mut query =
+        connection.prepare("SELECT id || '|' || name || '|' || note FROM customers ORDER BY id").unwrap();
     query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
@@ -287,13 +290,21 @@ pub(crate) fn customers_by_stock_shell(database: &Path) -> Vec<String> {
 pub(crate) fn are_the_same(found: &[String], expected: &[String], what: &str) {
     let differing = found.iter().zip(expected).find(|(found, expected)| found != expected);
     let counts = (found.len(), expected.len());
-    assert!(found == expected, "{what}: customers found and expected: {counts:?}; first that differs: {differing:?}");
+    assert!(
+        found == expected,
+        "{what}: customers found and expected: {counts:?}; first that differs: {differing:?}"
+    );
 }
 
 /// What the stock `sqlite3` shell answers.
 #[track_caller]
 pub(crate) fn stock_shell(database: &Path, sql: &str) -> String {
-    let output = Command::new("sqlite3").args(["-batch", "-init", "/dev/null"]).arg(database).arg(sql).output().unwrap();
+    let output = Command::new("sqlite3")
+        .args(["-batch", "-init", "/dev/null"])
+        .arg(database)
+        .arg(sql)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
