@@ -142,7 +142,8 @@ fn a_store_that_fills_up_half_way() {
     shop.execute("CREATE TABLE photos(photo); INSERT INTO photos VALUES(zeroblob(8000000))");
     shop.back_up_with(&["--verify", "none"]);
     shop.execute("UPDATE photos SET photo = randomblob(20000000)");
-    let refusal = Refusal { code: 1, kind: "no-space", names: "No space left", hint: "Free some room" };
+    let store = shop.store().display().to_string();
+    let refusal = Refusal { code: 1, kind: "no-space", names: &store, hint: "Free some room" };
     refuses_and_loses_nothing(&shop, &["run", "shop.db", "--verify", "none"], refusal);
 }
 

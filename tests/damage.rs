@@ -218,6 +218,50 @@ fn two_payloads_in_each_others_place_are_found() {
     archive.is_whole();
 }
 
+/// People name a file where they find it, also by the link that points to the newest.
+#[test]
+fn a_damaged_payload_named_by_its_path_is_not_restored() {
+    for compression in ["zstd", "gzip:6", "none"] {
+        let archive = Archive::with_compression(compression);
+        let payload = archive.shop.payload(&archive.second);
+        let latest = payload.with_file_name(
+            payload.file_name().unwrap().to_str().unwrap().replace(&archive.second, "latest"),
+        );
+        let mut bytes = fs::read(&payload).unwrap();
+        let position = byte_of_a_note(&bytes, compression);
+        bytes[position] ^= 1;
+        archive.with_bytes(&payload, &bytes, |archive| {
+            for path in [&payload, &latest] {
+                let path = path.to_str().unwrap();
+                archive.shop.backup(&["verify", path]).exits(3);
+                archive.does_not_restore(path, &format!("{path} has a flipped byte"));
+            }
+        });
+        archive.is_whole();
+    }
+}
+
+/// Where nothing but a hash would notice: inside a row of a plain database, in the middle of compressed bytes.
+fn byte_of_a_note(payload: &[u8], compression: &str) -> usize {
+    match compression {
+        "none" => payload.windows(11).rposition(|window| window == b"customer 10").unwrap() + 10,
+        _ => payload.len() / 2,
+    }
+}
+
+/// The newest that can be used may be older than the newest there is, and who asks for it should know.
+#[test]
+fn a_damaged_newest_backup_is_not_passed_over_in_silence() {
+    let archive = Archive::with_compression("zstd");
+    let manifest = archive.shop.manifest(&archive.second);
+    let edited = fs::read_to_string(&manifest).unwrap().replace("\"rows\": 650", "\"rows\": 651");
+    archive.with_bytes(&manifest, edited.as_bytes(), |archive| {
+        for arguments in [&["show", "latest"][..], &["verify"], &["restore", "latest", "--to", "copy.db"]] {
+            archive.shop.backup(arguments).says(&archive.second);
+        }
+    });
+}
+
 #[test]
 fn a_payload_that_is_gone_is_found() {
     let archive = Archive::with_compression("zstd");

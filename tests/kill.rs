@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use backup::crash;
 use support::{SIGKILL, Shop, are_the_same, customers, customers_by_stock_shell, names_in};
@@ -86,14 +91,29 @@ fn killed_restores_leave_one_of_two_databases(leave: Leave) {
 /// Checks that the next restore is as if the killed one had never been.
 #[track_caller]
 fn can_be_restored_and_undone(shop: &Shop, restored: &[String], standing: &[String], point: &str) {
+    age_what_the_dead_restore_left(shop);
     let report = shop.backup(&["restore", "latest", "--replace", "--yes", "--json"]).exits(0).json();
     are_the_same(&customers(&shop.database()), restored, &format!("restored after a kill at {point}"));
+    assert_eq!(half_restored(shop), Vec::<PathBuf>::new(), "left behind by the restore killed at {point}");
     let undo = report["undo"].as_str().unwrap();
     let undone = Command::new("sh").arg("-ec").arg(undo).current_dir("/").status().unwrap();
     assert!(undone.success(), "{undo}");
     let what = format!("undone after a kill at {point}: {undo}");
     are_the_same(&customers_by_stock_shell(&shop.database()), standing, &what);
     are_the_same(&customers(&shop.database()), standing, &what);
+}
+
+/// A young file could be a living restore's; an old one is a dead one's.
+fn age_what_the_dead_restore_left(shop: &Shop) {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for path in half_restored(shop) {
+        fs::File::options().write(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+    }
+}
+
+fn half_restored(shop: &Shop) -> Vec<PathBuf> {
+    let names = names_in(shop.database().parent().unwrap()).into_iter();
+    names.filter(|name| name.contains(".restoring-")).map(|name| shop.path(&name)).collect()
 }
 
 /// The customers as the stock shell reads them from a copy of the database's files.
@@ -108,7 +128,7 @@ fn customers_of_copy(shop: &Shop) -> Vec<String> {
 }
 
 /// What restores kept of the databases that stood there.
-fn kept(shop: &Shop) -> Vec<std::path::PathBuf> {
+fn kept(shop: &Shop) -> Vec<PathBuf> {
     let is_kept = |name: &String| name.starts_with("shop.db.before-") && !is_part(Path::new(name));
     let names = names_in(shop.database().parent().unwrap());
     names.into_iter().filter(is_kept).map(|name| shop.path(&name)).collect()
@@ -135,6 +155,48 @@ fn a_killed_restore_over_a_hot_journal_leaves_one_of_two_databases() {
         shop.welcome(50);
         shop.die_in_transaction();
     });
+}
+
+/// Where nothing stands there is nothing to lock and to keep; the log of a database that stood there once may be left.
+#[test]
+fn a_killed_restore_to_a_new_name_leaves_nothing_or_the_whole_database() {
+    for point in crash::RESTORE.iter().filter(|point| !["swap.locked", "swap.old-kept"].contains(point)) {
+        let shop = Shop::open();
+        shop.back_up();
+        shop.welcome_in_log_only(50);
+        fs::copy(shop.path("shop.db-wal"), shop.path("new.db-wal")).unwrap();
+        let restored = 600;
+
+        shop.backup_killed_at(point, &["restore", "latest", "--to", "new.db"]).dies_of(SIGKILL);
+        let is_there = is_past(point, SWAP_POINT, crash::RESTORE);
+        assert_eq!(shop.path("new.db").exists(), is_there, "killed at {point}");
+        if !is_there {
+            shop.backup(&["restore", "latest", "--to", "new.db"]).exits(0);
+        }
+        assert_eq!(customers(&shop.path("new.db")).len(), restored, "killed at {point}");
+    }
+}
+
+/// A rolling backup is replaced in two steps, so a kill may leave them out of step: that is said, and the next run heals it.
+#[test]
+fn a_killed_run_of_definitions_leaves_a_whole_backup_or_a_known_bad_one() {
+    let is_passed = |point: &&&str| !["run.captured", "run.latest-pointed"].contains(point);
+    for point in crash::RUN.iter().filter(is_passed) {
+        let shop = Shop::open();
+        let run = ["run", "shop.db", "--content", "schema"];
+        shop.backup(&run).exits(0);
+        shop.execute("CREATE TABLE orders(customer, article)");
+
+        shop.backup_killed_at(point, &run).dies_of(SIGKILL);
+        let verified = shop.backup(&["verify", "latest:schema"]);
+        let restored = shop.backup(&["restore", "latest:schema", "--to", "copy.db"]);
+        assert!([Some(0), Some(3)].contains(&verified.code), "killed at {point}: {verified:#?}");
+        assert_eq!(restored.code, verified.code, "killed at {point}: {restored:#?}");
+
+        shop.backup(&run).exits(0);
+        shop.has_no_litter();
+        shop.backup(&["verify", "latest:schema"]).exits(0);
+    }
 }
 
 /// The restored database is used, in either mode, and its application dies: the undo line still brings back the old.
