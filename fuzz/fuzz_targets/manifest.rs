@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 fuzz_target!(|bytes: &[u8]| {
     read_back(bytes);
     if let Some(sealed) = seal(bytes) {
+        if let Err(error) = Manifest::from_json(&sealed) {
+            assert!(!error.to_string().contains("seal"), "{error}");
+        }
         read_back(&sealed);
     }
 });

@@ -27,7 +27,8 @@ impl ObjectReader for Bytes {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let rest = self.bytes.get(usize::try_from(offset).expect("an offset in memory")..).unwrap_or_default();
+        let rest =
+            self.bytes.get(usize::try_from(offset).expect("an offset in memory")..).unwrap_or_default();
         let count = rest.len().min(buffer.len()).min(self.most);
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)

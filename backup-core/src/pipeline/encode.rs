@@ -98,7 +98,9 @@ impl<'a> Encoder<'a> {
 
     /// Ends the payload: all bytes are with the store, under `name`, and not yet visible.
     pub fn finish(mut self, name: &str) -> Result<Encoded> {
-        if self.filled > 0 {
+        // An empty payload still is one frame: a gzip file of no members is no gzip file.
+        if self.filled > 0 || self.plain_bytes == 0 {
+            self.space()?;
             self.ship()?;
         }
         let flow = self.flow.take().ok_or_else(already_failed)?;
@@ -182,7 +184,8 @@ impl fmt::Debug for Encoder<'_> {
 pub fn encode_bytes(plain: &[u8], compression: Compression, name: &str) -> Result<(Vec<u8>, Payload)> {
     let mut codec = FrameCodec::new(compression)?;
     let (mut stored, mut frame, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-    for part in plain.chunks(FRAME_BYTES) {
+    let parts = plain.chunks(FRAME_BYTES).chain(plain.is_empty().then_some(plain));
+    for part in parts {
         codec.compress(part, &mut frame)?;
         entries.push(entry_of(&frame, part.len()));
         stored.extend_from_slice(&frame);

@@ -1,4 +1,4 @@
-//! What every store must do, as tests any implementation runs.
+//! What every store must do.
 
 use std::{io::Write, sync::Arc, thread};
 

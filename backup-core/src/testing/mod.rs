@@ -1,0 +1,9 @@
+//! Conformance suites that any implementation of a contract runs, and stores that misbehave on purpose.
+
+mod engine;
+mod faults;
+mod store;
+
+pub use engine::{EngineFixture, engine_suite};
+pub use faults::{FlippingStore, FullStore};
+pub use store::store_suite;
