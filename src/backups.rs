@@ -3,13 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backup_core::{
-    Error, ErrorKind, Result,
-    artifact::StoredArtifact,
-    context::Context,
-    id::SourceName,
-    selector::Selector,
-    store::Store,
-    vault::Vault,
+    Error, ErrorKind, Result, artifact::StoredArtifact, context::Context, id::SourceName, selector::Selector,
+    store::Store, vault::Vault,
 };
 
 use crate::{job::Job, place::open_store, source::Source};
@@ -70,8 +65,11 @@ impl BackupsBuilder {
             (None, Some(text)) => open_store(&text)?,
             (None, None) => return Err(Error::invalid("no store was given")),
         };
-        let sources: Result<_> =
-            self.sources.into_iter().map(|(name, source)| Ok((SourceName::new(name)?, source.parse()?))).collect();
+        let sources: Result<_> = self
+            .sources
+            .into_iter()
+            .map(|(name, source)| Ok((SourceName::new(name)?, source.parse()?)))
+            .collect();
         Ok(Backups { store, sources: Arc::new(sources?), context: self.context })
     }
 }

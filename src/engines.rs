@@ -16,7 +16,11 @@ pub fn engine_for(manifest: &Manifest) -> Result<Arc<dyn BackupEngine>> {
         "postgres" => Source::Postgres(manifest.source.database.clone()).engine(),
         other => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("\"{}\" was made by the engine \"{}\", which this build has not", manifest.id, other.escape_debug()),
+            format!(
+                "\"{}\" was made by the engine \"{}\", which this build has not",
+                manifest.id,
+                other.escape_debug()
+            ),
         )),
     }
 }

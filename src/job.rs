@@ -55,19 +55,31 @@ impl Job {
     }
 
     /// Verifies a backup and stores the proof.
-    pub fn verify(&self, id: &BackupId, level: Level) -> impl Future<Output = Result<Verified>> + Send + use<> {
+    pub fn verify(
+        &self,
+        id: &BackupId,
+        level: Level,
+    ) -> impl Future<Output = Result<Verified>> + Send + use<> {
         let id = id.clone();
         self.through(move |job| job.verify(&id, level))
     }
 
     /// Restores a backup into a scratch place, compares, asks the smoke queries, measures, and stores the proof.
-    pub fn drill(&self, id: &BackupId, smoke: Vec<String>) -> impl Future<Output = Result<Verified>> + Send + use<> {
+    pub fn drill(
+        &self,
+        id: &BackupId,
+        smoke: Vec<String>,
+    ) -> impl Future<Output = Result<Verified>> + Send + use<> {
         let id = id.clone();
         self.through(move |job| job.drill(&id, &smoke))
     }
 
     /// Brings a backup back.
-    pub fn restore(&self, id: &BackupId, options: RestoreOptions) -> impl Future<Output = Result<Restored>> + Send + use<> {
+    pub fn restore(
+        &self,
+        id: &BackupId,
+        options: RestoreOptions,
+    ) -> impl Future<Output = Result<Restored>> + Send + use<> {
         let id = id.clone();
         self.through(move |job| job.restore(&id, options))
     }

@@ -32,9 +32,10 @@ mod place;
 mod source;
 
 pub use backup_core::{
-    Error, ErrorKind, Result, artifact, content::Content, context, context::CancelToken, context::Context, crash, engine,
-    event, file, guardrail::Guardrails, id, id::BackupId, id::SourceName, manifest::Manifest, operation, pipeline,
-    proof::Proof, retention, scratch, selector::Selector, store, vault, verify, verify::Level,
+    Error, ErrorKind, Result, artifact, content::Content, context, context::CancelToken, context::Context,
+    crash, engine, event, file, guardrail::Guardrails, id, id::BackupId, id::SourceName, manifest::Manifest,
+    operation, pipeline, proof::Proof, retention, scratch, selector::Selector, store, vault, verify,
+    verify::Level,
 };
 pub use operation::{Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
 

@@ -14,7 +14,8 @@ pub fn open_store(text: &str) -> Result<Arc<dyn Store>> {
         return Err(Error::invalid("a store needs a name").with_hint("Name a folder: --store PATH."));
     }
     let path = text.strip_prefix("file:").unwrap_or(text);
-    let is_remote = ["s3:", "gs:", "az:", "dropbox:"].iter().any(|scheme| text.starts_with(scheme)) || text.contains("://");
+    let is_remote = ["s3:", "gs:", "az:", "dropbox:"].iter().any(|scheme| text.starts_with(scheme))
+        || text.contains("://");
     if is_remote {
         let scheme = text.split(':').next().unwrap_or_default();
         return Err(Error::new(ErrorKind::Unsupported, format!("this version has no \"{scheme}\" stores"))

@@ -21,14 +21,18 @@ impl FromStr for Source {
         let path = ["sqlite://", "sqlite:", "file:"].iter().find_map(|scheme| text.strip_prefix(scheme));
         match (path, text.split_once("://")) {
             _ if text.is_empty() || path == Some("") => {
-                Err(Error::invalid("a source needs a name").with_hint("Name a database file, or sqlite:PATH."))
+                Err(Error::invalid("a source needs a name")
+                    .with_hint("Name a database file, or sqlite:PATH."))
             }
             (Some(path), _) => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ if text.starts_with("postgres:") || text.starts_with("postgresql:") => Ok(Self::Postgres(text.to_owned())),
-            (None, Some((scheme, _))) => {
-                Err(Error::new(ErrorKind::Invalid, format!("\"{}\" databases are not known", scheme.escape_debug()))
-                    .with_hint("Sources are sqlite:PATH, a path to an SQLite file, or postgres://…"))
+            _ if text.starts_with("postgres:") || text.starts_with("postgresql:") => {
+                Ok(Self::Postgres(text.to_owned()))
             }
+            (None, Some((scheme, _))) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("\"{}\" databases are not known", scheme.escape_debug()),
+            )
+            .with_hint("Sources are sqlite:PATH, a path to an SQLite file, or postgres://…")),
             (None, None) => Ok(Self::Sqlite(PathBuf::from(text))),
         }
     }
@@ -48,7 +52,9 @@ impl Source {
     /// The name its vault has unless told otherwise: the file's name without its last extension.
     pub fn default_name(&self) -> SourceName {
         match self {
-            Self::Sqlite(path) => SourceName::from_text(&path.file_stem().unwrap_or_default().to_string_lossy()),
+            Self::Sqlite(path) => {
+                SourceName::from_text(&path.file_stem().unwrap_or_default().to_string_lossy())
+            }
             Self::Postgres(_) => SourceName::from_text("postgres"),
         }
     }
@@ -64,7 +70,9 @@ impl Source {
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Err(backup_pg::unsupported()),
             #[allow(unreachable_patterns)]
-            other => Err(Error::new(ErrorKind::Unsupported, format!("this build has no engine for \"{other}\""))),
+            other => {
+                Err(Error::new(ErrorKind::Unsupported, format!("this build has no engine for \"{other}\"")))
+            }
         }
     }
 }
@@ -75,7 +83,12 @@ mod tests {
 
     #[test]
     fn sources_read_as_people_write_them() {
-        for (text, path) in [("sqlite:a.db", "a.db"), ("sqlite:///srv/a.db", "/srv/a.db"), ("a.db", "a.db"), ("file:./a.db", "./a.db")] {
+        for (text, path) in [
+            ("sqlite:a.db", "a.db"),
+            ("sqlite:///srv/a.db", "/srv/a.db"),
+            ("a.db", "a.db"),
+            ("file:./a.db", "./a.db"),
+        ] {
             assert_eq!(text.parse::<Source>().unwrap(), Source::Sqlite(path.into()), "{text}");
         }
         assert!(matches!("postgres://db1/x".parse().unwrap(), Source::Postgres(_)));

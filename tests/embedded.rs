@@ -53,7 +53,11 @@ fn a_naive_open_and_close_loses_a_commit_in_wal_mode() {
     naive_look(&path);
     neighbour_counts(&path);
     let _ = ours.execute("INSERT INTO note VALUES(1, 'us')", []);
-    assert_eq!(neighbour_counts(&path), 1, "the trap is gone: this test, and the care it is about, can go too");
+    assert_eq!(
+        neighbour_counts(&path),
+        1,
+        "the trap is gone: this test, and the care it is about, can go too"
+    );
 }
 
 #[test]
@@ -86,7 +90,8 @@ fn no_commit_is_lost(journal_mode: &str) {
         let taken = job.run(RunOptions::default()).unwrap();
         assert!(taken.is_good(), "{:?}", taken.findings);
         // The neighbour's close would delete the log if our process had lost its locks.
-        let booked = neighbour(&path, &format!("PRAGMA busy_timeout=5000; INSERT INTO note VALUES({round}, 'them')"));
+        let booked =
+            neighbour(&path, &format!("PRAGMA busy_timeout=5000; INSERT INTO note VALUES({round}, 'them')"));
         assert!(booked.status.success(), "{booked:?}");
         ours.execute("INSERT INTO note VALUES(?1, 'us')", [round]).unwrap();
         assert_eq!(neighbour_counts(&path), 1 + 2 * round);
@@ -114,8 +119,15 @@ fn no_lock_is_lost(journal_mode: &str) {
         ours.execute_batch("BEGIN IMMEDIATE").unwrap();
         ours.execute("INSERT INTO note VALUES(?1, 'us')", [round]).unwrap();
         let taken = job.run(RunOptions::default()).unwrap();
-        assert_eq!(taken.manifest.rows, Some(u64::try_from(round).unwrap()), "an open transaction is not in the backup");
-        assert!(!neighbour(&path, "BEGIN IMMEDIATE").status.success(), "somebody else could take our write lock");
+        assert_eq!(
+            taken.manifest.rows,
+            Some(u64::try_from(round).unwrap()),
+            "an open transaction is not in the backup"
+        );
+        assert!(
+            !neighbour(&path, "BEGIN IMMEDIATE").status.success(),
+            "somebody else could take our write lock"
+        );
         ours.execute_batch("COMMIT").unwrap();
     }
     assert_eq!(neighbour_counts(&path), 1 + ROUNDS);

@@ -93,11 +93,9 @@ fn last_transaction_of_a_whole_prefix(path: &Path) -> i64 {
     assert_eq!(one("SELECT sum(cents) FROM accounts"), TOTAL_CENTS, "money came from nowhere");
     let last = one("SELECT coalesce(max(seq), 0) FROM ledger");
     assert_eq!(one("SELECT count(*) FROM ledger"), last, "a committed transaction is missing");
-    let unbooked = one(
-        "SELECT count(*) FROM accounts a WHERE cents <> 10000
+    let unbooked = one("SELECT count(*) FROM accounts a WHERE cents <> 10000
            - (SELECT coalesce(sum(amount), 0) FROM ledger WHERE source = a.id)
-           + (SELECT coalesce(sum(amount), 0) FROM (SELECT amount, sink FROM ledger) WHERE sink = a.id)",
-    );
+           + (SELECT coalesce(sum(amount), 0) FROM (SELECT amount, sink FROM ledger) WHERE sink = a.id)");
     assert_eq!(unbooked, 0, "accounts and ledger are of different moments");
     last
 }
@@ -130,13 +128,20 @@ fn every_backup_of_a_busy_bank_is_one_of_its_moments_and_nobody_waited() {
         let copy = folder.path().join("restored.db");
         job.restore(taken.id(), RestoreOptions::into(Target::SqliteFile(copy.clone()))).unwrap();
         let moment = last_transaction_of_a_whole_prefix(&copy);
-        assert!(moment >= before["seq"].as_i64().unwrap(), "what was committed before the backup is not in it");
+        assert!(
+            moment >= before["seq"].as_i64().unwrap(),
+            "what was committed before the backup is not in it"
+        );
         assert!(moment <= during["seq"].as_i64().unwrap() && moment >= last);
         last = moment;
         std::fs::remove_file(&copy).unwrap();
     }
     waits.sort_by(f64::total_cmp);
-    println!("p99 of a commit: {} ms alone, {:.2} ms (median of {rounds}) during backups", alone["p99_ms"], waits[rounds / 2]);
+    println!(
+        "p99 of a commit: {} ms alone, {:.2} ms (median of {rounds}) during backups",
+        alone["p99_ms"],
+        waits[rounds / 2]
+    );
     bank.close();
     last_transaction_of_a_whole_prefix(&database);
 }
@@ -170,7 +175,8 @@ fn a_busy_bank_in_rollback_mode_is_copied_under_one_short_lock() {
 fn a_user_who_may_only_read_backs_up_a_busy_bank() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let open_to = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let open_to =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     open_to(folder.path(), 0o755);
     let (database, store) = (folder.path().join("bank.db"), folder.path().join("store"));
     open_bank_database(&database, 4, "WAL");
@@ -194,7 +200,11 @@ fn a_user_who_may_only_read_backs_up_a_busy_bank() {
     }
     bank.close();
     let newest = folder.path().join("newest.db");
-    let backups = Backups::builder().store(store.display().to_string()).source("bank", database.display().to_string()).build().unwrap();
+    let backups = Backups::builder()
+        .store(store.display().to_string())
+        .source("bank", database.display().to_string())
+        .build()
+        .unwrap();
     let job = backups.job("bank").unwrap().blocking();
     let last = job.list().unwrap().pop().unwrap();
     job.restore(&last.id, RestoreOptions::into(Target::SqliteFile(newest.clone()))).unwrap();

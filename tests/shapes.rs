@@ -34,7 +34,11 @@ fn round_trip(folder: &Path, database: &Path) -> Taken {
 
 /// Everything in a database as the stock shell writes it.
 fn contents(database: &Path) -> String {
-    let output = Command::new("sqlite3").arg(database).arg(".dump").output().expect("sqlite3 runs (apt-get install sqlite3)");
+    let output = Command::new("sqlite3")
+        .arg(database)
+        .arg(".dump")
+        .output()
+        .expect("sqlite3 runs (apt-get install sqlite3)");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -44,7 +48,8 @@ fn count_all(database: &Path) -> u64 {
     let mut query = connection
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
         .unwrap();
-    let names: Vec<String> = query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let names: Vec<String> =
+        query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     let count = |name: &String| {
         let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
         connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
@@ -80,7 +85,10 @@ fn every_page_size_in_both_journal_modes() {
             let taken = round_trip(folder.path(), &path);
             assert_eq!(taken.manifest.facts["page_size"], page_size);
             // Pages that are only in the log, and pages that are in both.
-            open.execute_batch("UPDATE big SET t = t || '!' WHERE id % 3 = 0; DELETE FROM pairs WHERE b % 2 = 0").unwrap();
+            open.execute_batch(
+                "UPDATE big SET t = t || '!' WHERE id % 3 = 0; DELETE FROM pairs WHERE b % 2 = 0",
+            )
+            .unwrap();
             round_trip(folder.path(), &path);
         }
     }
@@ -119,14 +127,26 @@ fn a_log_left_by_a_killed_program_is_in_the_backup_and_stays_where_it_is() {
 
 #[test]
 fn names_that_shells_and_uris_would_mangle() {
-    for name in ["a b.db", "100%.db", "what?.db", "x#y.db", "quote'\".db", "new\nline.db", "größe.db", "file:odd?mode=ro.db", "-rf.db"] {
+    for name in [
+        "a b.db",
+        "100%.db",
+        "what?.db",
+        "x#y.db",
+        "quote'\".db",
+        "new\nline.db",
+        "größe.db",
+        "file:odd?mode=ro.db",
+        "-rf.db",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         make(&path, "PRAGMA journal_mode=WAL", MIXED);
         let job = job(folder.path(), &path);
         let taken = job.run(RunOptions::default()).unwrap();
         // And back over itself, where the kept file's name is as odd.
-        let restored = job.restore(taken.id(), RestoreOptions::into(Target::SqliteFile(path.clone())).with_replace(true)).unwrap();
+        let restored = job
+            .restore(taken.id(), RestoreOptions::into(Target::SqliteFile(path.clone())).with_replace(true))
+            .unwrap();
         assert!(fs::metadata(&restored.swapped.kept[0]).is_ok(), "{name:?}");
         assert_eq!(count_all(&path), taken.manifest.rows.unwrap(), "{name:?}");
         let undone = Command::new("sh").arg("-c").arg(restored.swapped.undo.unwrap()).status().unwrap();
@@ -191,7 +211,11 @@ fn rows_that_refer_to_nothing_are_told_and_condemn_nothing() {
 fn a_broken_check_constraint_in_the_source_makes_the_backup_suspect() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checks.db");
-    make(&path, "PRAGMA ignore_check_constraints=ON", "CREATE TABLE t(a CHECK (a > 0)); INSERT INTO t VALUES(-1)");
+    make(
+        &path,
+        "PRAGMA ignore_check_constraints=ON",
+        "CREATE TABLE t(a CHECK (a > 0)); INSERT INTO t VALUES(-1)",
+    );
     let taken = job(folder.path(), &path).run(RunOptions::default()).unwrap();
     assert!(!taken.is_good());
     assert!(taken.manifest.suspect[0].found.contains("CHECK"), "{:?}", taken.manifest.suspect);
@@ -201,7 +225,9 @@ fn a_broken_check_constraint_in_the_source_makes_the_backup_suspect() {
 fn what_looks_encrypted_is_kept_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cipher.db");
-    let noise: Vec<u8> = (0..64u64 * 1024).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) >> 31) as u8).collect();
+    let noise: Vec<u8> = (0..64u64 * 1024)
+        .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) >> 31) as u8)
+        .collect();
     fs::write(&path, &noise).unwrap();
     let job = job(folder.path(), &path);
     let taken = job.run(RunOptions::default()).unwrap();
@@ -236,7 +262,10 @@ impl Drop for Mount {
 }
 
 fn run(program: &str, args: &[&str]) {
-    assert!(Command::new(program).args(args).status().unwrap().success(), "{program} {args:?} (run the tests as root)");
+    assert!(
+        Command::new(program).args(args).status().unwrap().success(),
+        "{program} {args:?} (run the tests as root)"
+    );
 }
 
 #[test]
@@ -270,11 +299,16 @@ fn read_only_media_in_both_journal_modes_and_with_a_log() {
 fn the_page_that_locks_live_on_is_carried_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.db");
-    let open = make(&path, "PRAGMA page_size=65536; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF", "CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)");
+    let open = make(
+        &path,
+        "PRAGMA page_size=65536; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)",
+    );
     for _ in 0..9 {
         open.execute_batch("INSERT INTO t(b) VALUES(zeroblob(125000000))").unwrap();
     }
-    open.execute_batch("INSERT INTO t(b) VALUES('beyond the gigabyte'); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    open.execute_batch("INSERT INTO t(b) VALUES('beyond the gigabyte'); PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
     open.execute_batch("UPDATE t SET b = 'in the log' WHERE id = 10").unwrap();
     let job = job(folder.path(), &path);
     let taken = job.run(RunOptions::default()).unwrap();
@@ -282,6 +316,10 @@ fn the_page_that_locks_live_on_is_carried_along() {
     let copy = folder.path().join("back.db");
     job.restore(taken.id(), RestoreOptions::into(Target::SqliteFile(copy.clone()))).unwrap();
     let restored = Connection::open(&copy).unwrap();
-    let (rows, last): (i64, String) = restored.query_row("SELECT count(*), max(b) FROM (SELECT b FROM t WHERE id >= 10)", [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+    let (rows, last): (i64, String) = restored
+        .query_row("SELECT count(*), max(b) FROM (SELECT b FROM t WHERE id >= 10)", [], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })
+        .unwrap();
     assert_eq!((rows, last.as_str()), (1, "in the log"));
 }

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use backup::{Backups, BlockingJob, Error, ErrorKind, RestoreOptions, Restored, RunOptions, Taken, engine::Target};
+use backup::{
+    Backups, BlockingJob, Error, ErrorKind, RestoreOptions, Restored, RunOptions, Taken, engine::Target,
+};
 use rusqlite::Connection;
 
 const SHOP: &str = "
@@ -37,7 +39,11 @@ impl Shop {
 
     fn job(&self) -> BlockingJob {
         let store = self.folder.path().join("backups").display().to_string();
-        let backups = Backups::builder().store(store).source("shop", self.path().display().to_string()).build().unwrap();
+        let backups = Backups::builder()
+            .store(store)
+            .source("shop", self.path().display().to_string())
+            .build()
+            .unwrap();
         backups.job("shop").unwrap().blocking()
     }
 
@@ -47,11 +53,15 @@ impl Shop {
 
     fn bring_back(&self, taken: &Taken, tables: &[&str]) -> Result<Restored, Error> {
         let tables = tables.iter().map(|&table| table.to_owned()).collect();
-        self.job().restore(taken.id(), RestoreOptions::into(Target::SqliteFile(self.path())).with_tables(tables))
+        self.job()
+            .restore(taken.id(), RestoreOptions::into(Target::SqliteFile(self.path())).with_tables(tables))
     }
 
     fn one(&self, sql: &str) -> String {
-        self.connection.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0)).map(|v| format!("{v:?}")).unwrap()
+        self.connection
+            .query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0))
+            .map(|v| format!("{v:?}"))
+            .unwrap()
     }
 
     fn count(&self, table: &str) -> i64 {
@@ -63,7 +73,16 @@ fn extract(folder: &Path, table: &str, format: &str) -> String {
     let backup = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("backup");
     assert!(backup.exists(), "build it first: cargo build -p backup-cli");
     let output = Command::new(backup)
-        .args(["--store", folder.join("backups").to_str().unwrap(), "extract", "latest", "--table", table, "--format", format])
+        .args([
+            "--store",
+            folder.join("backups").to_str().unwrap(),
+            "extract",
+            "latest",
+            "--table",
+            table,
+            "--format",
+            format,
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -81,14 +100,21 @@ fn an_extracted_table_reads_back_through_the_stock_shell() {
     Connection::open(&copy).unwrap().execute_batch(SHOP).unwrap();
     let script = shop.folder.path().join("customers.sql");
     fs::write(&script, format!("DELETE FROM customers;\n{sql}")).unwrap();
-    let loaded = Command::new("sqlite3").arg(&copy).arg(format!(".read '{}'", script.display())).output().expect("sqlite3 runs");
+    let loaded = Command::new("sqlite3")
+        .arg(&copy)
+        .arg(format!(".read '{}'", script.display()))
+        .output()
+        .expect("sqlite3 runs");
     assert!(loaded.status.success() && loaded.stderr.is_empty(), "{loaded:?}");
     let shouts: String = Connection::open(&copy)
         .unwrap()
         .query_row("SELECT group_concat(coalesce(shout, '-')) FROM customers", [], |row| row.get(0))
         .unwrap();
     assert_eq!(shouts, "ADA,BO'B,-");
-    assert_eq!(extract(shop.folder.path(), "orders", "csv"), "id,customer,note\r\n1,1,x\r\n2,1,y\r\n3,2,\"line\ntwo\"\r\n");
+    assert_eq!(
+        extract(shop.folder.path(), "orders", "csv"),
+        "id,customer,note\r\n1,1,x\r\n2,1,y\r\n3,2,\"line\ntwo\"\r\n"
+    );
 }
 
 #[test]
@@ -169,7 +195,8 @@ fn rolling_definitions_and_rows_rebuild_the_database_by_hand() {
     rebuilt.execute_batch(&text("schema/shop-schema.sql")).unwrap();
     rebuilt.execute_batch("DROP TRIGGER on_order").unwrap();
     rebuilt.execute_batch(&text("data/shop-data.sql")).unwrap();
-    let notes: String = rebuilt.query_row("SELECT group_concat(note) FROM orders", [], |row| row.get(0)).unwrap();
+    let notes: String =
+        rebuilt.query_row("SELECT group_concat(note) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(notes, "x,y,line\ntwo");
     assert_eq!(shop.job().list().unwrap().len(), 2, "rolling artifacts take each other's place");
 }

@@ -25,5 +25,9 @@ pub(crate) fn replacement(target: &str, yes: bool) -> Result<()> {
         .allow_empty(true)
         .interact_text()
         .map_err(|e| Error::failed("could not ask for a confirmation").with_source(e))?;
-    if typed == name { Ok(()) } else { Err(Error::cancelled().with_hint("The name was not typed; nothing was changed.")) }
+    if typed == name {
+        Ok(())
+    } else {
+        Err(Error::cancelled().with_hint("The name was not typed; nothing was changed."))
+    }
 }

@@ -23,14 +23,18 @@ use crate::{args::DemoArgs, command::Session, output};
 const CUSTOMERS: u32 = 20_000;
 
 pub(crate) fn execute(session: &Session<'_>, args: &DemoArgs) -> Result<ExitCode> {
-    let folder = TempDir::with_prefix("backup-demo-").map_err(|e| Error::from_io("could not make a folder", e))?;
+    let folder =
+        TempDir::with_prefix("backup-demo-").map_err(|e| Error::from_io("could not make a folder", e))?;
     let outcome = tell(session, folder.path());
     if args.keep {
         let kept = folder.keep();
         session.output.tell(&format!("Kept for you to look at: {}", kept.display()));
     }
     let told = outcome?;
-    session.output.data(|| json!({ "lines": told }), || "Every step above was the real thing. Now yours: backup run YOUR.db".to_owned());
+    session.output.data(
+        || json!({ "lines": told }),
+        || "Every step above was the real thing. Now yours: backup run YOUR.db".to_owned(),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,7 +45,10 @@ fn tell(session: &Session<'_>, folder: &Path) -> Result<Vec<String>> {
     let shop = |e: rusqlite::Error| Error::failed("the demonstration's shop had an accident").with_source(e);
 
     open_shop(&database).map_err(shop)?;
-    story.line(format!("A shop opens: {CUSTOMERS} customers and their orders in {} (WAL mode).", database.display()));
+    story.line(format!(
+        "A shop opens: {CUSTOMERS} customers and their orders in {} (WAL mode).",
+        database.display()
+    ));
     let till = Till::start(&database);
     while till.booked() < 1000 && !till.thread.is_finished() {
         thread::yield_now();
@@ -64,7 +71,10 @@ fn tell(session: &Session<'_>, folder: &Path) -> Result<Vec<String>> {
         taken.manifest.rows.unwrap_or(0),
         till.booked() - before
     ));
-    story.line(format!("Its id is {}; it counts only because it was read back, decoded and checked.", taken.id()));
+    story.line(format!(
+        "Its id is {}; it counts only because it was read back, decoded and checked.",
+        taken.id()
+    ));
 
     let drill = job.drill(taken.id(), &["SELECT count(*) FROM orders".to_owned()])?;
     let orders = drill.proof.smoke.first().and_then(|smoke| smoke.answer.clone()).unwrap_or_default();
@@ -78,7 +88,8 @@ fn tell(session: &Session<'_>, folder: &Path) -> Result<Vec<String>> {
     damage(&database)?;
     story.line(format!("Disaster: garbage in the middle of the file. SQLite says: {}", complaint(&database)));
 
-    let restored = job.restore(taken.id(), RestoreOptions::into(Target::SqliteFile(database.clone())).with_replace(true))?;
+    let restored = job
+        .restore(taken.id(), RestoreOptions::into(Target::SqliteFile(database.clone())).with_replace(true))?;
     story.line(format!(
         "Restored in {:.2} s: loaded beside, checked in full, then swapped. SQLite says: {}",
         restored.seconds,
@@ -128,11 +139,13 @@ struct Till {
 impl Till {
     fn start(database: &Path) -> Self {
         let (stop, booked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
-        let (database, told, count): (PathBuf, _, _) = (database.to_owned(), Arc::clone(&stop), Arc::clone(&booked));
+        let (database, told, count): (PathBuf, _, _) =
+            (database.to_owned(), Arc::clone(&stop), Arc::clone(&booked));
         let thread = thread::spawn(move || {
             let connection = Connection::open(database)?;
             connection.execute_batch("PRAGMA synchronous=NORMAL")?;
-            let mut book = connection.prepare("INSERT INTO orders(customer, cents, note) VALUES(?1, 4200, 'live')")?;
+            let mut book =
+                connection.prepare("INSERT INTO orders(customer, cents, note) VALUES(?1, 4200, 'live')")?;
             while !told.load(Ordering::Relaxed) {
                 let number = count.fetch_add(1, Ordering::Relaxed);
                 book.execute([1 + number % i64::from(CUSTOMERS)])?;
@@ -164,8 +177,9 @@ fn damage(database: &Path) -> Result<()> {
 
 /// The first line of SQLite's own integrity check.
 fn complaint(database: &Path) -> String {
-    let answer = Connection::open(database)
-        .and_then(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)));
+    let answer = Connection::open(database).and_then(|connection| {
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
+    });
     let answer = answer.unwrap_or_else(|error| error.to_string());
     answer.lines().last().unwrap_or_default().to_owned()
 }

@@ -22,7 +22,8 @@ pub(crate) fn store(global: &Global) -> String {
 /// The source: typed, or `DATABASE_URL`, also from `.env`.
 pub(crate) fn source(typed: Option<&str>) -> Result<String> {
     typed.map(str::to_owned).or_else(|| variable("DATABASE_URL")).ok_or_else(|| {
-        Error::invalid("no database was named").with_hint("Name one: `backup run app.db`, or set DATABASE_URL.")
+        Error::invalid("no database was named")
+            .with_hint("Name one: `backup run app.db`, or set DATABASE_URL.")
     })
 }
 

@@ -43,7 +43,10 @@ pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let hint = "See `backup --help`.";
-        println!("{}", json!({ "error": { "kind": "invalid", "message": message, "hint": hint, "causes": [] } }));
+        println!(
+            "{}",
+            json!({ "error": { "kind": "invalid", "message": message, "hint": hint, "causes": [] } })
+        );
     } else {
         // A closed terminal is no reason for another error.
         let _ = error.print();

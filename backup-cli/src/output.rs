@@ -22,7 +22,12 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { as_json: global.json, quiet: global.quiet, verbose: global.verbose > 0, bars: MultiProgress::new() }
+        Self {
+            as_json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose > 0,
+            bars: MultiProgress::new(),
+        }
     }
 
     pub(crate) fn bars(&self) -> &MultiProgress {
@@ -75,7 +80,10 @@ impl Output {
 /// A table without lines, as wide as it must be.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
     rows.into_iter().for_each(|row| {
         table.add_row(row);
     });

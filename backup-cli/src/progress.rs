@@ -51,9 +51,13 @@ impl Observer for Progress {
         // A panic while drawing must not stop a backup.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Began { step, total } => *current = Some((*step, Instant::now(), self.began(*step, *total))),
+            Event::Began { step, total } => {
+                *current = Some((*step, Instant::now(), self.began(*step, *total)))
+            }
             Event::Progress { step, done } => {
-                if let Some((_, _, bar)) = current.as_ref().filter(|(now, _, bar)| now == step && bar.length().is_some()) {
+                if let Some((_, _, bar)) =
+                    current.as_ref().filter(|(now, _, bar)| now == step && bar.length().is_some())
+                {
                     bar.set_position(*done);
                 }
             }

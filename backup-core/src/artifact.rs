@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     file::FileObject,
     id::Key,
-    manifest::{Manifest, MAX_MANIFEST_BYTES, Payload, SourceFacts},
+    manifest::{MAX_MANIFEST_BYTES, Manifest, Payload, SourceFacts},
     pipeline::{self, Encoding},
     store::{ObjectReader, Store},
 };
@@ -124,7 +124,9 @@ impl FileArtifact {
 }
 
 fn manifest_beside(path: &Path, name: &str) -> Result<Option<Manifest>> {
-    let Some(stem) = name.split(".db").next().and_then(|stem| stem.split(".sql").next()) else { return Ok(None) };
+    let Some(stem) = name.split(".db").next().and_then(|stem| stem.split(".sql").next()) else {
+        return Ok(None);
+    };
     let beside = path.with_file_name(format!("{stem}.json"));
     let bytes = match crate::file::read(&beside, MAX_MANIFEST_BYTES) {
         Ok(bytes) => bytes,

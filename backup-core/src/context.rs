@@ -172,6 +172,9 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("cancel", &self.cancel).field("jobs", &self.jobs).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("cancel", &self.cancel)
+            .field("jobs", &self.jobs)
+            .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,8 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     fn inspect(&self, cx: &Context) -> Result<SourceReport>;
 
     /// Writes one consistent state of the source into the sink and says what it is.
-    fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Captured>;
+    fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context)
+    -> Result<Captured>;
 
     /// The checks of an artifact's content that belong to a level beyond `checksum`.
     fn verifiers(&self, manifest: &Manifest, level: Level) -> Vec<Box<dyn Verifier>>;
@@ -44,7 +45,12 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     ///
     /// # Errors
     /// `AlreadyExists` when the target holds data and `replace` was not given; `Busy` when somebody uses it.
-    fn plan_restore(&self, manifest: &Manifest, request: &RestoreRequest, cx: &Context) -> Result<RestorePlan>;
+    fn plan_restore(
+        &self,
+        manifest: &Manifest,
+        request: &RestoreRequest,
+        cx: &Context,
+    ) -> Result<RestorePlan>;
 
     /// Loads an artifact beside its target. The target is not touched.
     fn load(&self, artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>>;

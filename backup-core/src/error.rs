@@ -105,15 +105,17 @@ impl Error {
         let (kind, hint) = match cause.kind() {
             io::ErrorKind::NotFound => (ErrorKind::NotFound, None),
             io::ErrorKind::AlreadyExists => (ErrorKind::AlreadyExists, None),
-            io::ErrorKind::PermissionDenied => {
-                (ErrorKind::Denied, Some("Check the owner and mode of that path, or run as a user who may write there."))
-            }
+            io::ErrorKind::PermissionDenied => (
+                ErrorKind::Denied,
+                Some("Check the owner and mode of that path, or run as a user who may write there."),
+            ),
             io::ErrorKind::ReadOnlyFilesystem => {
                 (ErrorKind::Denied, Some("The file system is mounted read-only; choose another place."))
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                (ErrorKind::NoSpace, Some("Free some room there or choose another store; nothing half-written was kept."))
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+                ErrorKind::NoSpace,
+                Some("Free some room there or choose another store; nothing half-written was kept."),
+            ),
             _ => (ErrorKind::Failed, None),
         };
         let error = Self::new(kind, message).with_source(cause);

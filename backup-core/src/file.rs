@@ -81,8 +81,9 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
 
 /// Renames, replacing what stood there.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .map_err(|e| Error::from_io(format!("could not rename \"{}\" to \"{}\"", from.display(), to.display()), e))
+    fs::rename(from, to).map_err(|e| {
+        Error::from_io(format!("could not rename \"{}\" to \"{}\"", from.display(), to.display()), e)
+    })
 }
 
 /// Removes a file.

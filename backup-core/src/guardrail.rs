@@ -58,7 +58,9 @@ impl Guardrails {
         };
         if accept {
             let accepted = judgement.suspect.drain(..);
-            judgement.warnings.extend(accepted.map(|s| format!("accepted: {} where {}", s.found, s.expected)));
+            judgement
+                .warnings
+                .extend(accepted.map(|s| format!("accepted: {} where {}", s.found, s.expected)));
         }
         judgement
     }
@@ -71,7 +73,8 @@ impl Guardrails {
     fn slipped_back(&self, rows: u64, mark: u64) -> Option<Suspicion> {
         let least = (mark as f64 * self.ratchet).ceil() as u64;
         (self.ratchet > 0.0 && rows < least).then(|| {
-            let expected = format!("at least {least} are expected, {} of the {mark} seen before", self.ratchet);
+            let expected =
+                format!("at least {least} are expected, {} of the {mark} seen before", self.ratchet);
             suspicion("ratchet", format!("{rows} rows"), expected)
         })
     }
@@ -123,7 +126,8 @@ mod tests {
             plain_bytes: rows * 10,
             plain_blake3: String::new(),
         };
-        let mut manifest = Manifest::new(id, SourceFacts::new("shop", "sqlite", "/shop.db"), started, payload);
+        let mut manifest =
+            Manifest::new(id, SourceFacts::new("shop", "sqlite", "/shop.db"), started, payload);
         manifest.rows = Some(rows);
         manifest.tables = vec![TableFacts { name: "orders".into(), rows, digest: None }];
         manifest

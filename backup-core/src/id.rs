@@ -188,7 +188,10 @@ impl Key {
     pub fn new(key: impl Into<String>) -> Result<Self> {
         let key = key.into();
         if key.len() > 900 || !key.split('/').all(is_segment) {
-            return Err(Error::invalid(format!("\"{}\" cannot be the name of a stored object", key.escape_debug())));
+            return Err(Error::invalid(format!(
+                "\"{}\" cannot be the name of a stored object",
+                key.escape_debug()
+            )));
         }
         Ok(Self(key))
     }
@@ -265,7 +268,13 @@ mod tests {
         for bad in ["", "/etc/x", "../x", "a//b", "a/../b", "a/.hidden", "a\\b", "a\0"] {
             assert!(Key::new(bad).is_err(), "{bad:?}");
         }
-        for bad in ["shop", "shop-full", "shop-full-2026", "shop-full-20261121T083000Z-1", "shop-odd-20261121T083000Z"] {
+        for bad in [
+            "shop",
+            "shop-full",
+            "shop-full-2026",
+            "shop-full-20261121T083000Z-1",
+            "shop-odd-20261121T083000Z",
+        ] {
             assert!(bad.parse::<BackupId>().is_err(), "{bad:?}");
         }
     }

@@ -312,7 +312,8 @@ mod tests {
             plain_bytes: 20,
             plain_blake3: "11".into(),
         };
-        let mut manifest = Manifest::new(id, SourceFacts::new("shop", "sqlite", "/srv/shop.db"), started, payload);
+        let mut manifest =
+            Manifest::new(id, SourceFacts::new("shop", "sqlite", "/srv/shop.db"), started, payload);
         manifest.tables.push(TableFacts { name: "customers".into(), rows, digest: None });
         manifest.rows = Some(rows);
         manifest.tags.push(tag.to_owned());
@@ -349,7 +350,9 @@ mod tests {
 
     #[test]
     fn a_manifest_that_names_foreign_objects_is_refused() {
-        for name in ["../../etc/x", "/etc/passwd", "other-full-20231114T221320Z.db.zst", "shop-full-20231114T221320Z"] {
+        for name in
+            ["../../etc/x", "/etc/passwd", "other-full-20231114T221320Z.db.zst", "shop-full-20231114T221320Z"]
+        {
             let mut bad = manifest(1, "x");
             bad.payload.name = name.to_owned();
             let error = Manifest::from_json(&bad.to_json().unwrap()).unwrap_err();

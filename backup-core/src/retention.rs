@@ -48,7 +48,11 @@ impl RetentionPolicy for KeepAll {
     fn plan(&self, artifacts: &[Manifest], _proofs: &[Proof], _now: Timestamp) -> Plan {
         let decisions = artifacts
             .iter()
-            .map(|m| Decision { id: m.id.clone(), keep: true, reasons: vec!["everything is kept".to_owned()] })
+            .map(|m| Decision {
+                id: m.id.clone(),
+                keep: true,
+                reasons: vec!["everything is kept".to_owned()],
+            })
             .collect();
         Plan { decisions }
     }

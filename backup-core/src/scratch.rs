@@ -72,7 +72,10 @@ impl Scratch {
         }
         Err(Error::new(
             ErrorKind::NoSpace,
-            format!("a working copy in \"{}\" needs {needed} bytes and {free} are free", self.folder.display()),
+            format!(
+                "a working copy in \"{}\" needs {needed} bytes and {free} are free",
+                self.folder.display()
+            ),
         )
         .with_hint("Free some room there, or name a roomier folder with --scratch or BACKUP_SCRATCH."))
     }

@@ -40,7 +40,8 @@ impl FromStr for Selector {
         if let Some(content) = rest.strip_prefix("latest:") {
             return Ok(Self::Latest { source, content: content.parse()? });
         }
-        let is_id_text = !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let is_id_text =
+            !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         if source.is_some() || !is_id_text {
             return Err(Error::invalid(format!("\"{}\" does not name a backup", text.escape_debug()))
                 .with_hint("Give an id, the beginning of one, latest, latest:schema, SOURCE/latest, or a file's path."));
@@ -72,9 +73,8 @@ fn latest(
         vaults.retain(|vault| vault.source() == source);
     }
     if let [first, second, ..] = vaults.as_slice() {
-        return Err(Error::invalid(format!("latest of what? {store} holds backups of several sources")).with_hint(
-            format!("Name one: {}/latest, {}/latest …", first.source(), second.source()),
-        ));
+        return Err(Error::invalid(format!("latest of what? {store} holds backups of several sources"))
+            .with_hint(format!("Name one: {}/latest, {}/latest …", first.source(), second.source())));
     }
     let vault = vaults.pop().ok_or_else(|| no_such_backup("latest", &**store))?;
     let catalogue = vault.catalogue(Some(content))?;
@@ -82,7 +82,8 @@ fn latest(
         Some(newest) => Ok((vault, newest.clone())),
         None => {
             let message = format!("\"{}\" has no good {content} backup in {store}", vault.source());
-            Err(Error::new(ErrorKind::NotFound, message).with_hint("`backup list` prints what there is, good or not."))
+            Err(Error::new(ErrorKind::NotFound, message)
+                .with_hint("`backup list` prints what there is, good or not."))
         }
     }
 }
@@ -106,7 +107,8 @@ fn by_prefix(store: &Arc<dyn Store>, text: &str) -> Result<(Vault, StoredArtifac
         0 => Err(no_such_backup(text, &**store)),
         1 => Ok(matches.remove(0)),
         several => {
-            let ids: Vec<&str> = matches.iter().rev().take(3).map(|(_, a)| a.manifest().id.as_str()).collect();
+            let ids: Vec<&str> =
+                matches.iter().rev().take(3).map(|(_, a)| a.manifest().id.as_str()).collect();
             Err(Error::invalid(format!("\"{text}\" is the beginning of {several} backups"))
                 .with_hint(format!("Type more of it; the newest are {}.", ids.join(", "))))
         }

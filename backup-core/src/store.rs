@@ -150,18 +150,18 @@ pub trait StoreExt: Store {
             )));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(object.size()).unwrap_or(0));
-        SequentialReader::new(object).read_to_end(&mut bytes).map_err(|e| {
-            Error::from_io(format!("could not read object \"{key}\" in {self}"), e)
-        })?;
+        SequentialReader::new(object)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::from_io(format!("could not read object \"{key}\" in {self}"), e))?;
         Ok(bytes)
     }
 
     /// Writes a whole small object.
     fn put_bytes(&self, key: &Key, bytes: &[u8], mode: PutMode) -> Result<()> {
         let mut writer = self.put(key, mode)?;
-        writer.write_all(bytes).map_err(|e| {
-            Error::from_io(format!("could not write object \"{key}\" to {self}"), e)
-        })?;
+        writer
+            .write_all(bytes)
+            .map_err(|e| Error::from_io(format!("could not write object \"{key}\" to {self}"), e))?;
         writer.finish()
     }
 

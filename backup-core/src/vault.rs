@@ -121,7 +121,10 @@ impl Vault {
         let bytes = self.store.get(key, MAX_MANIFEST_BYTES)?;
         let manifest = Manifest::from_json(&bytes)?;
         if key.name() != format!("{}.json", manifest.object_stem()) || manifest.id.source() != self.source {
-            return Err(Error::corrupt(format!("it says it is \"{}\", which its name does not", manifest.id)));
+            return Err(Error::corrupt(format!(
+                "it says it is \"{}\", which its name does not",
+                manifest.id
+            )));
         }
         Ok(manifest)
     }
@@ -258,8 +261,11 @@ impl Vault {
 
 /// The error for an id that nothing has.
 pub(crate) fn no_such_backup(text: &str, store: &dyn Store) -> Error {
-    Error::new(crate::error::ErrorKind::NotFound, format!("there is no backup \"{}\" in {store}", text.escape_debug()))
-        .with_hint("`backup list` prints the backups there are.")
+    Error::new(
+        crate::error::ErrorKind::NotFound,
+        format!("there is no backup \"{}\" in {store}", text.escape_debug()),
+    )
+    .with_hint("`backup list` prints the backups there are.")
 }
 
 /// Whether an error speaks of a manifest's bytes, so that the others can still be listed.
@@ -272,7 +278,8 @@ fn put_mode(id: &BackupId) -> PutMode {
 }
 
 fn orphans(objects: &[ObjectMeta], now: Timestamp) -> Vec<&ObjectMeta> {
-    let owners: Vec<&str> = objects.iter().filter_map(|object| object.key.name().strip_suffix(".json")).collect();
+    let owners: Vec<&str> =
+        objects.iter().filter_map(|object| object.key.name().strip_suffix(".json")).collect();
     let is_orphan = |object: &&ObjectMeta| {
         let name = object.key.name();
         id_of(name).is_some_and(|id| !owners.contains(&id.as_str()))

@@ -31,10 +31,16 @@ fn bytes(count: usize) -> Vec<u8> {
         .collect()
 }
 
-fn store_payload(store: &Arc<dyn Store>, plain: &[u8], compression: Compression, cx: &Context) -> Result<Payload> {
+fn store_payload(
+    store: &Arc<dyn Store>,
+    plain: &[u8],
+    compression: Compression,
+    cx: &Context,
+) -> Result<Payload> {
     let open = Box::new(|| store.put(&key(), PutMode::Create));
     let mut encoder = Encoder::new(open, Box::new(|_, _| Ok(())), compression, cx)?;
-    std::io::copy(&mut &plain[..], &mut SinkWriter(&mut encoder)).map_err(|e| Error::from_io("could not encode", e))?;
+    std::io::copy(&mut &plain[..], &mut SinkWriter(&mut encoder))
+        .map_err(|e| Error::from_io("could not encode", e))?;
     encoder.finish("payload")?.publish()
 }
 
@@ -99,7 +105,9 @@ fn a_store_that_fills_up_ends_the_payload_and_nothing_is_visible() {
     for room in [0, 1000, 20 << 20] {
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let full: Arc<dyn Store> = Arc::new(FullStore::new(Arc::clone(&inner), room));
-        let error = store_payload(&full, &bytes(8 * FRAME_BYTES), "none".parse().unwrap(), &Context::default()).unwrap_err();
+        let error =
+            store_payload(&full, &bytes(8 * FRAME_BYTES), "none".parse().unwrap(), &Context::default())
+                .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
         assert!(!inner.exists(&key()).unwrap());
     }
@@ -124,7 +132,8 @@ fn a_cancelled_or_dropped_payload_was_never_there() {
 fn a_restarted_payload_holds_only_what_came_after() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let open = Box::new(|| store.put(&key(), PutMode::Create));
-    let mut encoder = Encoder::new(open, Box::new(|_, _| Ok(())), "zstd".parse().unwrap(), &Context::default()).unwrap();
+    let mut encoder =
+        Encoder::new(open, Box::new(|_, _| Ok(())), "zstd".parse().unwrap(), &Context::default()).unwrap();
     std::io::copy(&mut &bytes(2 * FRAME_BYTES + 9)[..], &mut SinkWriter(&mut encoder)).unwrap();
     encoder.restart().unwrap();
     std::io::copy(&mut &b"afterwards"[..], &mut SinkWriter(&mut encoder)).unwrap();
@@ -136,12 +145,17 @@ fn a_restarted_payload_holds_only_what_came_after() {
 fn a_payload_that_decodes_to_more_than_it_claims_is_stopped() {
     for compression in compressions() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let mut payload = store_payload(&store, &vec![0u8; 4 * FRAME_BYTES], compression, &Context::default()).unwrap();
+        let mut payload =
+            store_payload(&store, &vec![0u8; 4 * FRAME_BYTES], compression, &Context::default()).unwrap();
         payload.plain_bytes = 1000;
         let mut decoder = Decoder::open(store.open(&key()).unwrap(), &payload, &Context::default()).unwrap();
         let mut plain = Vec::new();
         let error = Error::from_io("x", decoder.read_to_end(&mut plain).unwrap_err());
-        assert!(error.is_corruption() && plain.len() <= 1000, "{compression}: {} bytes, {error:?}", plain.len());
+        assert!(
+            error.is_corruption() && plain.len() <= 1000,
+            "{compression}: {} bytes, {error:?}",
+            plain.len()
+        );
     }
 }
 

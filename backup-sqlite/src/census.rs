@@ -47,16 +47,20 @@ impl Census {
     /// The rows of the table whose b-tree begins at page `root`.
     ///
     /// A tree that leaves the database, meets itself or mixes kinds is a finding about `table`.
-    pub(crate) fn rows(&self, table: &str, root: u32, read: &mut ReadPage<'_>) -> Result<Result<u64, Finding>> {
+    pub(crate) fn rows(
+        &self,
+        table: &str,
+        root: u32,
+        read: &mut ReadPage<'_>,
+    ) -> Result<Result<u64, Finding>> {
         let (mut rows, mut visited) = (0u64, 0usize);
         let mut ahead = vec![root];
         let mut page = vec![0u8; self.page_size];
         let mut leaf_kind = None;
         while let Some(number) = ahead.pop() {
             visited += 1;
-            let damaged = |what: &str| {
-                Ok(Err(Finding::content("b-tree", table, format!("page {number} {what}"))))
-            };
+            let damaged =
+                |what: &str| Ok(Err(Finding::content("b-tree", table, format!("page {number} {what}"))));
             if visited > self.sightings.len() {
                 return damaged("is reached again and again");
             }

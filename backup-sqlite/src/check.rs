@@ -61,7 +61,8 @@ const VERSIONS_OFFSET: u64 = 18;
 impl DetachedFromLog {
     fn new(path: &Path) -> Result<Self> {
         let mut detached = Self { path: path.to_owned(), versions: [0; 2] };
-        let mut file = File::options().read(true).write(true).open(path).map_err(|e| Error::io("open", path, e))?;
+        let mut file =
+            File::options().read(true).write(true).open(path).map_err(|e| Error::io("open", path, e))?;
         file.seek(SeekFrom::Start(VERSIONS_OFFSET))
             .and_then(|_| file.read_exact(&mut detached.versions))
             .map_err(|e| Error::io("read", path, e))?;
@@ -85,7 +86,6 @@ impl DetachedFromLog {
         .map_err(|e| Error::io("write", &self.path, e))
     }
 }
-
 
 /// One piece of work for a checking thread.
 enum Task {
@@ -126,7 +126,11 @@ fn compare_schema(definitions: &[Definition], manifest: &Manifest) -> Vec<Findin
     let mut findings = Vec::new();
     let found = schema::fingerprint(definitions);
     if manifest.schema_fingerprint.as_ref().is_some_and(|expected| *expected != found) {
-        findings.push(Finding::content("schema", "sqlite_schema", "the definitions are not those of the manifest"));
+        findings.push(Finding::content(
+            "schema",
+            "sqlite_schema",
+            "the definitions are not those of the manifest",
+        ));
     }
     for table in &manifest.tables {
         if !definitions.iter().any(|d| d.is_user_table() && schema::identifier(&d.name) == table.name) {
@@ -164,8 +168,10 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
         .map(|(table, ..)| Task::References(table.name.clone()))
         .collect();
     let mut work = vec![Task::WholeFile];
-    work.extend(tables.into_iter().map(|(table, expected, indexes)| {
-        Task::Table { name: table.name.clone(), has_index: indexes > 0, expected }
+    work.extend(tables.into_iter().map(|(table, expected, indexes)| Task::Table {
+        name: table.name.clone(),
+        has_index: indexes > 0,
+        expected,
     }));
     work.extend(references);
     work
@@ -181,9 +187,12 @@ fn run_tasks(path: &Path, tasks: &[Task], cx: &Context) -> Result<Vec<Finding>> 
     let found: Mutex<Vec<(usize, Finding)>> = Mutex::new(Vec::new());
     let threads = cx.jobs().clamp(1, MAX_THREADS).min(tasks.len());
     let outcomes: Vec<Result<()>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work_through(path, tasks, &next, &found, cx))).collect();
+        let workers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| work_through(path, tasks, &next, &found, cx))).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
-        joined.map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a checking thread panicked")))).collect()
+        joined
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a checking thread panicked"))))
+            .collect()
     });
     outcomes.into_iter().collect::<Result<()>>()?;
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +222,9 @@ fn work_through(
 
 fn run_task(connection: &Connection, task: &Task, path: &Path) -> Result<Vec<Finding>> {
     match task {
-        Task::WholeFile => integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path),
+        Task::WholeFile => {
+            integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path)
+        }
         Task::Table { name, has_index, expected } => {
             let sql = format!("PRAGMA integrity_check({})", schema::quoted(name));
             let mut findings = if *has_index { integrity(connection, &sql, name, path)? } else { Vec::new() };
@@ -263,10 +274,14 @@ fn references(connection: &Connection, table: &str, path: &Path) -> Result<Vec<F
     match answers {
         Ok(answers) => Ok(answers
             .into_iter()
-            .map(|(parent, rows)| note(format!("{rows} rows refer to no row of {}", schema::identifier(&parent))))
+            .map(|(parent, rows)| {
+                note(format!("{rows} rows refer to no row of {}", schema::identifier(&parent)))
+            })
             .collect()),
         // "foreign key mismatch": the reference itself is defined wrongly, in the source as in the copy.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok(vec![note(error.to_string())]),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            Ok(vec![note(error.to_string())])
+        }
         Err(error) => damage_or_error(error, "foreign_key_check", table, path),
     }
 }

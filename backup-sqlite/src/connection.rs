@@ -21,8 +21,11 @@ const CANCEL_INTERVAL: i32 = 20_000;
 pub(crate) fn open_live(path: &Path) -> Result<Connection> {
     require_safe_library()?;
     let log = log_bytes(path);
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| explain(e, "open", path))?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|e| explain(e, "open", path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(|e| explain(e, "open", path))?;
     if log > 0 {
         // The last one to close would write the log back and delete it: that is the application's to do.
@@ -46,9 +49,10 @@ pub(crate) fn open_immutable(path: &Path, cancel: &CancelToken) -> Result<Connec
 /// Opens a private copy for checking: writable, because a read-only connection forgets the CHECK constraints
 /// (`sqlite3AddCheckConstraint`), without locks, and with a promise to change nothing.
 pub(crate) fn open_for_check(path: &Path, cancel: &CancelToken) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection =
-        Connection::open_with_flags(uri(path, "mode=rw&nolock=1"), flags).map_err(|e| explain(e, "open", path))?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(uri(path, "mode=rw&nolock=1"), flags)
+        .map_err(|e| explain(e, "open", path))?;
     connection
         .execute_batch(&format!("PRAGMA query_only=ON; PRAGMA cache_size=-{CHECK_CACHE_KIB}"))
         .map_err(|e| explain(e, "open", path))?;
@@ -58,7 +62,8 @@ pub(crate) fn open_for_check(path: &Path, cancel: &CancelToken) -> Result<Connec
 
 /// Opens a private database for writing, making it if it is missing.
 pub(crate) fn open_private(path: &Path, cancel: &CancelToken) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|e| explain(e, "open", path))?;
     stop_on_cancel(&mut connection, cancel)?;
     Ok(connection)
@@ -89,7 +94,9 @@ fn uri(path: &Path, query: &str) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
             other => uri.push_str(&format!("%{other:02x}")),
         }
     }
@@ -103,7 +110,8 @@ fn require_safe_library() -> Result<()> {
         return Ok(());
     }
     let message = format!("SQLite {} in this program can corrupt live databases", rusqlite::version());
-    Err(Error::new(ErrorKind::Unsupported, message).with_hint("Link SQLite 3.51.3 or later (feature \"bundled\")."))
+    Err(Error::new(ErrorKind::Unsupported, message)
+        .with_hint("Link SQLite 3.51.3 or later (feature \"bundled\")."))
 }
 
 /// An SQLite error in the user's words.
@@ -112,14 +120,16 @@ pub(crate) fn explain(error: rusqlite::Error, action: &str, path: &Path) -> Erro
     let code = error.sqlite_error_code();
     let (kind, hint) = match code {
         Some(ErrorCode::OperationInterrupted) => return Error::cancelled(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (ErrorKind::Busy, Some("Another process holds a lock on it; try again when its transaction has ended."))
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            ErrorKind::Busy,
+            Some("Another process holds a lock on it; try again when its transaction has ended."),
+        ),
         Some(ErrorCode::NotADatabase) => (ErrorKind::Failed, None),
         Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Corrupt, None),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            (ErrorKind::Denied, Some("Reading a live database needs the right to read it and to enter its folder."))
-        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => (
+            ErrorKind::Denied,
+            Some("Reading a live database needs the right to read it and to enter its folder."),
+        ),
         Some(ErrorCode::DiskFull) => (ErrorKind::NoSpace, None),
         _ => (ErrorKind::Failed, None),
     };

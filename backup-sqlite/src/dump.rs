@@ -28,10 +28,18 @@ const END: &str = "-- end of backup";
 /// Writes the definitions or the rows of a live database, as of one read transaction, into the sink.
 ///
 /// In rollback mode writers wait meanwhile; take `full` backups of large busy databases instead.
-pub(crate) fn capture(path: &Path, content: Content, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Captured> {
+pub(crate) fn capture(
+    path: &Path,
+    content: Content,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Captured> {
     let (mut connection, file) = source::open(path)?;
     if matches!(file, SourceFile::Opaque) {
-        return Err(Error::failed(format!("\"{}\" cannot be read as SQLite; only full backups of it can be made", path.display())));
+        return Err(Error::failed(format!(
+            "\"{}\" cannot be read as SQLite; only full backups of it can be made",
+            path.display()
+        )));
     }
     stop_on_cancel(&mut connection, cx.cancel())?;
     connection.execute_batch("BEGIN").map_err(|e| explain(e, "begin reading", path))?;
@@ -44,13 +52,19 @@ pub(crate) fn capture(path: &Path, content: Content, sink: &mut dyn PayloadSink,
         Content::Schema => write_schema(&connection, &definitions, &mut out),
         _ => write_data(&connection, &definitions, &mut out, &mut captured),
     };
-    written.and_then(|()| out.flush().map_err(TextError::Io)).map_err(|e| e.into_error("write", "the text", path))?;
+    written
+        .and_then(|()| out.flush().map_err(TextError::Io))
+        .map_err(|e| e.into_error("write", "the text", path))?;
     drop(out);
     connection.execute_batch("COMMIT").map_err(|e| explain(e, "end reading", path))?;
     Ok(captured)
 }
 
-fn write_schema(connection: &Connection, definitions: &[Definition], out: &mut dyn Write) -> Result<(), TextError> {
+fn write_schema(
+    connection: &Connection,
+    definitions: &[Definition],
+    out: &mut dyn Write,
+) -> Result<(), TextError> {
     writeln!(out, "-- Definitions of an SQLite database, written by backup; sqlite3 NEW.db < THIS_FILE")?;
     for name in ["user_version", "application_id"] {
         let value: i64 = connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?;
@@ -87,7 +101,10 @@ fn write_data(
     out: &mut dyn Write,
     captured: &mut Captured,
 ) -> Result<(), TextError> {
-    writeln!(out, "-- Rows of an SQLite database, written by backup; valid only for the same definitions")?;
+    writeln!(
+        out,
+        "-- Rows of an SQLite database, written by backup; only for the same definitions, whose triggers will fire"
+    )?;
     writeln!(out, "PRAGMA foreign_keys=OFF;\nBEGIN;")?;
     for table in definitions.iter().filter(|definition| definition.is_user_table()) {
         let rows = write_inserts(connection, &table.name, out)?;
@@ -123,7 +140,9 @@ impl Verifier for WholeText {
             schema::read(&connection)
         });
         Ok(match defined {
-            Ok(definitions) if manifest.schema_fingerprint.as_ref() != Some(&schema::fingerprint(&definitions)) => {
+            Ok(definitions)
+                if manifest.schema_fingerprint.as_ref() != Some(&schema::fingerprint(&definitions)) =>
+            {
                 vec![Finding::content("sql", name, "it defines something other than the manifest says")]
             }
             Ok(_) => Vec::new(),

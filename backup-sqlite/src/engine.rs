@@ -13,7 +13,7 @@ use backup_core::{
     content::Content,
     context::Context,
     engine::{
-        BackupEngine, Captured, CaptureRequest, EngineCapabilities, ExtractFormat, PayloadSink, RestorePlan,
+        BackupEngine, CaptureRequest, Captured, EngineCapabilities, ExtractFormat, PayloadSink, RestorePlan,
         RestoreRequest, SourceReport, Staged, Target,
     },
     manifest::{Manifest, SourceFacts, TableFacts},
@@ -71,7 +71,12 @@ impl BackupEngine for SqliteEngine {
         Ok(SourceReport::new(facts, Some(bytes.max(log_bytes(&path)))))
     }
 
-    fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Captured> {
+    fn capture(
+        &self,
+        request: &CaptureRequest,
+        sink: &mut dyn PayloadSink,
+        cx: &Context,
+    ) -> Result<Captured> {
         let path = source::resolve(&self.path)?;
         match request.content {
             Content::Schema | Content::Data => dump::capture(&path, request.content, sink, cx),
@@ -87,7 +92,12 @@ impl BackupEngine for SqliteEngine {
         }
     }
 
-    fn plan_restore(&self, manifest: &Manifest, request: &RestoreRequest, cx: &Context) -> Result<RestorePlan> {
+    fn plan_restore(
+        &self,
+        manifest: &Manifest,
+        request: &RestoreRequest,
+        cx: &Context,
+    ) -> Result<RestorePlan> {
         restore::plan(manifest, request, cx)
     }
 
@@ -109,7 +119,10 @@ impl BackupEngine for SqliteEngine {
     ) -> Result<u64> {
         let manifest = subject.artifact().manifest();
         if manifest.content != Content::Full || is_opaque(manifest) {
-            return Err(Error::new(ErrorKind::Unsupported, format!("\"{}\" is no database to extract from", manifest.id)));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("\"{}\" is no database to extract from", manifest.id),
+            ));
         }
         let copy = subject.copy(cx)?;
         if let Some(finding) = copy.findings.first() {
@@ -142,7 +155,9 @@ fn describe_tables(shape: Shape, captured: &mut Captured) {
     }
     for (table, rows) in shape.rows {
         match rows {
-            Ok(rows) => captured.tables.push(TableFacts { name: identifier(&table.name), rows, digest: None }),
+            Ok(rows) => {
+                captured.tables.push(TableFacts { name: identifier(&table.name), rows, digest: None })
+            }
             Err(finding) => captured.findings.push(finding),
         }
     }

@@ -11,7 +11,13 @@ use crate::{
 };
 
 /// Writes one table of a private copy and returns its rows.
-pub(crate) fn extract(copy: &Path, table: &str, format: ExtractFormat, out: &mut dyn Write, cx: &Context) -> Result<u64> {
+pub(crate) fn extract(
+    copy: &Path,
+    table: &str,
+    format: ExtractFormat,
+    out: &mut dyn Write,
+    cx: &Context,
+) -> Result<u64> {
     let connection = open_immutable(copy, cx.cancel())?;
     let definitions = schema::read(&connection).map_err(|e| explain(e, "read the schema of", copy))?;
     let definition = find_table(&definitions, table)?;
@@ -65,7 +71,11 @@ impl From<std::io::Error> for TextError {
 type TextResult<T> = std::result::Result<T, TextError>;
 
 fn write_reviewable(connection: &Connection, table: &Definition, out: &mut dyn Write) -> TextResult<u64> {
-    writeln!(out, "-- Table {} as backed up. Review, then run it against a database that has the table:", identifier(&table.name))?;
+    writeln!(
+        out,
+        "-- Table {} as backed up. Review, then run it against a database that has the table:",
+        identifier(&table.name)
+    )?;
     writeln!(out, "-- sqlite3 DATABASE < THIS_FILE")?;
     if let Some(sql) = &table.sql {
         sql.lines().try_for_each(|line| writeln!(out, "-- {line}"))?;
@@ -101,7 +111,8 @@ pub(crate) fn write_inserts(connection: &Connection, table: &str, out: &mut dyn 
 
 /// The columns a row is made of, in order; not the generated ones.
 pub(crate) fn stored_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    let mut query = connection.prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0 ORDER BY cid")?;
+    let mut query =
+        connection.prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0 ORDER BY cid")?;
     let names = query.query_map([table], |row| row.get(0))?;
     names.collect()
 }
@@ -145,7 +156,8 @@ fn write_csv(connection: &Connection, table: &Definition, out: &mut dyn Write) -
     let mut rows = query.query([])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
-        let fields: rusqlite::Result<Vec<String>> = (0..columns).map(|at| row.get_ref(at).map(csv_field)).collect();
+        let fields: rusqlite::Result<Vec<String>> =
+            (0..columns).map(|at| row.get_ref(at).map(csv_field)).collect();
         write_record(out, fields?.into_iter())?;
         count += 1;
     }

@@ -39,7 +39,9 @@ pub(crate) fn read_file(connection: &Connection, path: &Path, offset: u64, buffe
         let code = unsafe {
             let methods = &*(*file).pMethods;
             let count = part.len() as c_int;
-            methods.xRead.map_or(ffi::SQLITE_ERROR, |call| call(file, part.as_mut_ptr().cast::<c_void>(), count, offset))
+            methods.xRead.map_or(ffi::SQLITE_ERROR, |call| {
+                call(file, part.as_mut_ptr().cast::<c_void>(), count, offset)
+            })
         };
         if code != ffi::SQLITE_IOERR_SHORT_READ {
             check(code, "read", path)?;
@@ -76,7 +78,9 @@ pub(crate) fn log_position(connection: &Connection, path: &Path) -> Result<LogPo
     // −1 is SQLite's answer for a connection that has not opened a log.
     match (u32::try_from(frames), u32::try_from(backfilled)) {
         (Ok(frames), Ok(backfilled)) => Ok(LogPosition { frames, backfilled }),
-        _ => Err(Error::failed(format!("SQLite does not say where the log of \"{}\" stands", path.display()))),
+        _ => {
+            Err(Error::failed(format!("SQLite does not say where the log of \"{}\" stands", path.display())))
+        }
     }
 }
 

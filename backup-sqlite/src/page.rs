@@ -108,7 +108,8 @@ impl PageHeader {
     pub fn children<'p>(&self, page: &'p [u8]) -> impl Iterator<Item = Option<u32>> + use<'p> {
         let (pointers, offset) = (self.offset + self.size(), self.offset);
         let cells = if self.is_interior() { usize::from(self.cells) } else { 0 };
-        let right_most = self.is_interior().then(|| page.get(offset + 8..offset + 12).map(|_| be32(page, offset + 8)));
+        let right_most =
+            self.is_interior().then(|| page.get(offset + 8..offset + 12).map(|_| be32(page, offset + 8)));
         let left = (0..cells).map(move |cell| {
             let at = pointers + cell * 2;
             let cell_at = usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?]));

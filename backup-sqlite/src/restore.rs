@@ -54,7 +54,12 @@ pub(crate) fn plan(manifest: &Manifest, request: &RestoreRequest, _cx: &Context)
 
 fn steps(manifest: &Manifest, target: &Path, replaces: bool) -> Vec<String> {
     let mut steps = vec![
-        format!("decode \"{}\" ({} bytes) beside \"{}\"", manifest.id, manifest.payload.plain_bytes, target.display()),
+        format!(
+            "decode \"{}\" ({} bytes) beside \"{}\"",
+            manifest.id,
+            manifest.payload.plain_bytes,
+            target.display()
+        ),
         "compare it with the manifest and run the full integrity check".to_owned(),
     ];
     if replaces {
@@ -127,7 +132,11 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
         return Err(Error::invalid(format!("\"{}\" is not an SQLite file", plan.target)));
     };
     let staged = StagedFile::load(artifact, target, plan.replaces, cx)?;
-    if plan.tables.is_empty() { Ok(Box::new(staged)) } else { Ok(Box::new(StagedTables::new(staged, plan.tables.clone()))) }
+    if plan.tables.is_empty() {
+        Ok(Box::new(staged))
+    } else {
+        Ok(Box::new(StagedTables::new(staged, plan.tables.clone())))
+    }
 }
 
 /// A database beside its target. Dropped, it is removed.
@@ -148,7 +157,8 @@ impl StagedFile {
         let folder = file::folder_of(target);
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sweep(folder, &name)?;
-        let path = folder.join(format!(".{name}{RESTORING}{}-{}", std::process::id(), cx.now().as_nanosecond()));
+        let path =
+            folder.join(format!(".{name}{RESTORING}{}-{}", std::process::id(), cx.now().as_nanosecond()));
         let mut staged = Self {
             path: path.clone(),
             target: target.to_owned(),
@@ -164,7 +174,9 @@ impl StagedFile {
         };
         if let Some(finding) = findings.first() {
             return Err(Error::corrupt(format!("\"{}\" is damaged: {finding}", artifact.manifest().id))
-                .with_hint("The target was not touched. `backup verify --all` tells which backups are whole."));
+                .with_hint(
+                    "The target was not touched. `backup verify --all` tells which backups are whole.",
+                ));
         }
         staged.begin_sync()?;
         Ok(staged)
@@ -211,14 +223,19 @@ impl Staged for StagedFile {
         self.end_sync()?;
         if let Some(restored) = &self.lock {
             if let Ok(old) = fs::metadata(&self.target) {
-                platform::copy_owner_and_mode(&old, restored).map_err(|e| Error::io("give its owner to", &self.path, e))?;
+                platform::copy_owner_and_mode(&old, restored)
+                    .map_err(|e| Error::io("give its owner to", &self.path, e))?;
             }
             // The check left everything as it was, and touched the header on the way.
             restored.sync_all().map_err(|e| Error::io("make durable", &self.path, e))?;
         }
         // No descriptor of ours may be open on what becomes the live database.
         self.lock = None;
-        if self.replaces { swap::replace(&self.path, &self.target) } else { swap::place(&self.path, &self.target) }
+        if self.replaces {
+            swap::replace(&self.path, &self.target)
+        } else {
+            swap::place(&self.path, &self.target)
+        }
     }
 }
 
@@ -258,7 +275,8 @@ fn sweep(folder: &Path, name: &str) -> Result<()> {
     let prefix = format!(".{name}{RESTORING}");
     for entry in fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?.flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(&prefix);
-        let is_dead = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) && is_old(&entry.path());
+        let is_dead =
+            || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) && is_old(&entry.path());
         if is_ours && is_dead() {
             file::remove_if_present(&entry.path())?;
         }

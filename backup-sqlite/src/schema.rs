@@ -31,7 +31,8 @@ impl Definition {
 
 /// All definitions, in the order they were made.
 pub(crate) fn read(connection: &Connection) -> SqlResult<Vec<Definition>> {
-    let mut query = connection.prepare("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema ORDER BY rowid")?;
+    let mut query =
+        connection.prepare("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema ORDER BY rowid")?;
     let rows = query.query_map([], |row| {
         Ok(Definition {
             kind: row.get(0)?,
@@ -76,12 +77,67 @@ pub(crate) fn quoted(name: &str) -> String {
 /// Words that cannot stand as a bare identifier (<https://www.sqlite.org/lang_keywords.html>).
 fn is_keyword(name: &str) -> bool {
     const KEYWORDS: &[&str] = &[
-        "add", "all", "alter", "and", "as", "autoincrement", "between", "case", "check", "collate", "commit",
-        "constraint", "create", "current_date", "current_time", "current_timestamp", "default", "deferrable", "delete",
-        "distinct", "drop", "else", "escape", "except", "exists", "foreign", "from", "group", "having", "in", "index",
-        "insert", "intersect", "into", "is", "isnull", "join", "limit", "not", "nothing", "notnull", "null", "on", "or",
-        "order", "primary", "references", "returning", "select", "set", "table", "then", "to", "transaction", "union",
-        "unique", "update", "using", "values", "when", "where",
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "autoincrement",
+        "between",
+        "case",
+        "check",
+        "collate",
+        "commit",
+        "constraint",
+        "create",
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "default",
+        "deferrable",
+        "delete",
+        "distinct",
+        "drop",
+        "else",
+        "escape",
+        "except",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "limit",
+        "not",
+        "nothing",
+        "notnull",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "returning",
+        "select",
+        "set",
+        "table",
+        "then",
+        "to",
+        "transaction",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "when",
+        "where",
     ];
     KEYWORDS.contains(&name.to_ascii_lowercase().as_str())
 }
@@ -92,9 +148,13 @@ mod tests {
 
     #[test]
     fn names_are_quoted_where_sql_needs_it() {
-        for (name, written) in
-            [("orders", "orders"), ("Order", "\"Order\""), ("a b", "\"a b\""), ("x\"y", "\"x\"\"y\""), ("1st", "\"1st\"")]
-        {
+        for (name, written) in [
+            ("orders", "orders"),
+            ("Order", "\"Order\""),
+            ("a b", "\"a b\""),
+            ("x\"y", "\"x\"\"y\""),
+            ("1st", "\"1st\""),
+        ] {
             assert_eq!(identifier(name), written);
             let connection = Connection::open_in_memory().unwrap();
             connection.execute_batch(&format!("CREATE TABLE {}(a)", identifier(name))).unwrap();

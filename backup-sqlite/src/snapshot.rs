@@ -69,7 +69,12 @@ pub(crate) struct Shape {
 }
 
 /// Writes one consistent state of the database at `path` into the sink.
-pub(crate) fn capture(path: &Path, scratch: Option<&Path>, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+pub(crate) fn capture(
+    path: &Path,
+    scratch: Option<&Path>,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
     let (connection, file) = source::open(path)?;
     match file {
         SourceFile::Opaque => capture_opaque(path, connection, sink, cx),
@@ -134,22 +139,29 @@ impl Pages<'_> {
     fn header(&mut self) -> Result<DatabaseHeader> {
         let mut page = vec![0u8; self.page_size];
         self.read(1, &mut page)?;
-        DatabaseHeader::parse(&page)
-            .ok_or_else(|| Error::corrupt(format!("the first page of \"{}\" is no header", self.path.display())))
+        DatabaseHeader::parse(&page).ok_or_else(|| {
+            Error::corrupt(format!("the first page of \"{}\" is no header", self.path.display()))
+        })
     }
 
     fn shape(&mut self, census: &Census, definitions: Result<Vec<Definition>, String>) -> Result<Shape> {
         let header = self.header()?;
         let mut rows = Vec::new();
         for table in definitions.iter().flatten().filter(|definition| definition.is_user_table()) {
-            let counted = census.rows(&table.name, table.root, &mut |number, page| self.read(number, page))?;
+            let counted =
+                census.rows(&table.name, table.root, &mut |number, page| self.read(number, page))?;
             rows.push((table.clone(), counted));
         }
         Ok(Shape { header, page_count: self.page_count, definitions, rows })
     }
 }
 
-fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+fn capture_wal(
+    path: &Path,
+    reader: &Connection,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
     for attempt in 0..LOCKED_TRIES {
         if attempt > 0 {
             sink.restart()?;
@@ -164,7 +176,12 @@ fn capture_wal(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx:
 
 /// Reads under a read transaction; `None` when the log was restarted meanwhile, which one reading in a row can meet
 /// where the log's position may not be asked for.
-fn read_locked(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Option<Snapshot>> {
+fn read_locked(
+    path: &Path,
+    reader: &Connection,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Option<Snapshot>> {
     let probe = open_live(path)?;
     // A connection opens the log with its first transaction.
     begin(&probe, path)?;
@@ -221,7 +238,10 @@ fn log_overlay(probe: &Connection, path: &Path) -> Result<Option<Overlay>> {
             return Ok(Some(overlay));
         }
     }
-    Err(Error::corrupt(format!("the log beside \"{}\" does not hold what SQLite says it holds", path.display())))
+    Err(Error::corrupt(format!(
+        "the log beside \"{}\" does not hold what SQLite says it holds",
+        path.display()
+    )))
 }
 
 /// Whether the definitions the reader sees are those of the state that will be captured.
@@ -291,7 +311,8 @@ fn copy_under_lock(
     sink: &mut dyn PayloadSink,
     cx: &Context,
 ) -> Result<Snapshot> {
-    let scratch = scratch.ok_or_else(|| Error::failed("a busy database in rollback mode needs a scratch folder"))?;
+    let scratch =
+        scratch.ok_or_else(|| Error::failed("a busy database in rollback mode needs a scratch folder"))?;
     let copy_path = scratch.join("source");
     let mut copy = file::create_private(&copy_path)?;
     let clock = Instant::now();
@@ -335,7 +356,12 @@ fn copy_file(
 }
 
 /// A WAL-mode database on a read-only mount: no lock file can be made, and if no writer shows up, none is needed.
-fn capture_unwritable(path: &Path, scratch: Option<&Path>, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+fn capture_unwritable(
+    path: &Path,
+    scratch: Option<&Path>,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
     if !platform::is_read_only_mount(path) {
         return Err(Error::new(ErrorKind::Denied, format!("could not lock \"{}\"", path.display())).with_hint(
             "A database in WAL mode needs the right to write its folder, or its -shm file, even for reading.",
@@ -355,7 +381,12 @@ fn capture_unwritable(path: &Path, scratch: Option<&Path>, sink: &mut dyn Payloa
     Ok(snapshot)
 }
 
-fn capture_frozen(path: &Path, reader: &Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+fn capture_frozen(
+    path: &Path,
+    reader: &Connection,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
     let taken_at = cx.now();
     let definitions = read_definitions(reader);
     let page_size = pragma(reader, "page_size", path)? as usize;
@@ -373,16 +404,23 @@ fn capture_wal_elsewhere(
     sink: &mut dyn PayloadSink,
     cx: &Context,
 ) -> Result<Snapshot> {
-    let scratch = scratch.ok_or_else(|| Error::failed("a log on a read-only mount needs a scratch folder"))?;
+    let scratch =
+        scratch.ok_or_else(|| Error::failed("a log on a read-only mount needs a scratch folder"))?;
     let copy_path = scratch.join("source");
     let mut copy = file::create_private(&copy_path)?;
     copy_file(reader, path, handle::file_size(reader, path)?, &mut copy, &copy_path, cx)?;
     drop(copy);
-    fs::copy(beside(path, "-wal"), beside(&copy_path, "-wal")).map_err(|e| Error::io("copy the log of", path, e))?;
+    fs::copy(beside(path, "-wal"), beside(&copy_path, "-wal"))
+        .map_err(|e| Error::io("copy the log of", path, e))?;
     capture_wal(&copy_path, &open_live(&copy_path)?, sink, cx)
 }
 
-fn capture_opaque(path: &Path, connection: Connection, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Snapshot> {
+fn capture_opaque(
+    path: &Path,
+    connection: Connection,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Snapshot> {
     cx.warn(format!(
         "\"{}\" cannot be read as SQLite and looks encrypted: its bytes are kept as they are, unchecked",
         path.display()
@@ -465,5 +503,7 @@ fn read_definitions(connection: &Connection) -> Result<Vec<Definition>, String> 
 }
 
 fn pragma(connection: &Connection, name: &str, path: &Path) -> Result<u32> {
-    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(|e| explain(e, "read", path))
+    connection
+        .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+        .map_err(|e| explain(e, "read", path))
 }

@@ -54,8 +54,11 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, SourceFile)> {
     let connection = open_live(path)?;
     let size = handle::file_size(&connection, path)?;
     if size == 0 && log_bytes(path) == 0 {
-        return Err(Error::failed(format!("\"{}\" is empty (0 bytes): nothing was ever written to it", path.display()))
-            .with_hint("If it held data before, restore it; if it is new, back it up after its first table."));
+        return Err(Error::failed(format!(
+            "\"{}\" is empty (0 bytes): nothing was ever written to it",
+            path.display()
+        ))
+        .with_hint("If it held data before, restore it; if it is new, back it up after its first table."));
     }
     let mut head = vec![0u8; 4096.min(usize::try_from(size).unwrap_or(4096))];
     handle::read_file(&connection, path, 0, &mut head)?;
@@ -66,8 +69,9 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, SourceFile)> {
         require_closed_log(path)?;
         return Ok((connection, SourceFile::Opaque));
     }
-    Err(Error::failed(format!("\"{}\" is not an SQLite database", path.display()))
-        .with_hint("Its first bytes are not those of a database. Check the path; if it once was one, it is damaged."))
+    Err(Error::failed(format!("\"{}\" is not an SQLite database", path.display())).with_hint(
+        "Its first bytes are not those of a database. Check the path; if it once was one, it is damaged.",
+    ))
 }
 
 /// Whole pages of what looks like noise: an encryption extension leaves that, a text file or image does not.

@@ -122,8 +122,12 @@ impl OldDatabase {
         match Self::try_lock(target) {
             Ok(connection) => Ok(Self::Locked { _connection: connection }),
             Err(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => Ok(Self::Damaged),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(in_use(target, "another connection")),
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => {
+                    Ok(Self::Damaged)
+                }
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                    Err(in_use(target, "another connection"))
+                }
                 _ => Err(explain(error, "lock", target)),
             },
         }
@@ -137,10 +141,15 @@ impl OldDatabase {
         )?;
         connection.busy_timeout(LOCK_TIMEOUT)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; SELECT count(*) FROM sqlite_schema; COMMIT;")?;
+        connection.execute_batch(
+            "PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; SELECT count(*) FROM sqlite_schema; COMMIT;",
+        )?;
         let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 || log_bytes(target) > 0 {
-            return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None));
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                None,
+            ));
         }
         Ok(connection)
     }
@@ -153,7 +162,10 @@ pub(crate) fn kept_path(target: &Path) -> PathBuf {
         1 => beside(target, &format!(".before-{instant}")),
         _ => beside(target, &format!(".before-{instant}-{number}")),
     });
-    candidates.into_iter().find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_else(|| beside(target, ".before"))
+    candidates
+        .into_iter()
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .unwrap_or_else(|| beside(target, ".before"))
 }
 
 fn undo_line(target: &Path, kept: &[String]) -> String {
@@ -161,7 +173,8 @@ fn undo_line(target: &Path, kept: &[String]) -> String {
         let suffix = ["-wal", "-journal"].into_iter().find(|suffix| kept.ends_with(suffix)).unwrap_or("");
         format!("mv {} {}", shell_word(Path::new(kept)), shell_word(&beside(target, suffix)))
     });
-    let leftovers = format!("rm -f {} {}", shell_word(&beside(target, "-wal")), shell_word(&beside(target, "-shm")));
+    let leftovers =
+        format!("rm -f {} {}", shell_word(&beside(target, "-wal")), shell_word(&beside(target, "-shm")));
     std::iter::once(leftovers).chain(moves).collect::<Vec<_>>().join(" && ")
 }
 

@@ -22,8 +22,11 @@ use crate::{
 /// Adds to a plan what restoring its tables would do.
 pub(crate) fn plan(target: &Path, plan: &mut RestorePlan) -> Result<()> {
     if !plan.replaces {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no database \"{}\" to restore tables into", target.display()))
-            .with_hint("Restore everything into a new file, or name the database with --to."));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no database \"{}\" to restore tables into", target.display()),
+        )
+        .with_hint("Restore everything into a new file, or name the database with --to."));
     }
     plan.steps.push(format!("decode the backup beside \"{}\" and check it", target.display()));
     for table in &plan.tables {
@@ -58,12 +61,14 @@ impl Staged for StagedTables {
         let target = &self.staged.target;
         let mut connection = open_live(target)?;
         stop_on_cancel(&mut connection, cx.cancel())?;
-        let outcome = prepare(&connection, &self.staged.path).and_then(|()| exchange(&connection, &self.tables));
+        let outcome =
+            prepare(&connection, &self.staged.path).and_then(|()| exchange(&connection, &self.tables));
         match outcome {
             Ok(undo) => {
                 let mut swapped = Swapped::default();
                 swapped.target = target.display().to_string();
-                swapped.kept = undo.iter().filter(|kept| kept.existed).map(|kept| kept.table.clone()).collect();
+                swapped.kept =
+                    undo.iter().filter(|kept| kept.existed).map(|kept| kept.table.clone()).collect();
                 swapped.undo = undo_line(target, &undo);
                 Ok(swapped)
             }
@@ -128,9 +133,14 @@ fn exchange_all(connection: &Connection, tables: &[String]) -> std::result::Resu
     }
     let broken_after = broken_references(connection)?;
     if broken_after > broken_before {
-        let message = format!("restoring {} would leave {} rows that refer to nothing", tables.join(", "), broken_after - broken_before);
+        let message = format!(
+            "restoring {} would leave {} rows that refer to nothing",
+            tables.join(", "),
+            broken_after - broken_before
+        );
         return Err(ExchangeError::Refused(
-            Error::failed(message).with_hint("Nothing was changed. Restore the tables they refer to as well, or all of them."),
+            Error::failed(message)
+                .with_hint("Nothing was changed. Restore the tables they refer to as well, or all of them."),
         ));
     }
     Ok(kept)
@@ -184,7 +194,9 @@ fn exchange_one(
 
 fn require_equal_counts(connection: &Connection, name: &str) -> std::result::Result<(), ExchangeError> {
     let count = |schema: &str| {
-        connection.query_row(&format!("SELECT count(*) FROM {schema}.{}", quoted(name)), [], |row| row.get::<_, i64>(0))
+        connection.query_row(&format!("SELECT count(*) FROM {schema}.{}", quoted(name)), [], |row| {
+            row.get::<_, i64>(0)
+        })
     };
     let (restored, expected) = (count("main")?, count("backup")?);
     if restored == expected {
@@ -200,7 +212,8 @@ fn has_rowid(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 }
 
 fn definitions_of_backup(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
-    let mut query = connection.prepare("SELECT type, name, tbl_name, sql FROM backup.sqlite_schema ORDER BY rowid")?;
+    let mut query =
+        connection.prepare("SELECT type, name, tbl_name, sql FROM backup.sqlite_schema ORDER BY rowid")?;
     let rows = query.query_map([], |row| {
         Ok(Definition { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, root: 1, sql: row.get(3)? })
     })?;

@@ -130,7 +130,8 @@ impl Overlay {
     /// The log up to its last commit, or to frame `until`; `None` when there is none, or that frame is no commit.
     pub(crate) fn open(path: &Path, until: Option<u32>) -> Result<Option<Self>> {
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        let index = index(BufReader::with_capacity(1 << 20, file), until).map_err(|e| Error::io("read", path, e))?;
+        let index =
+            index(BufReader::with_capacity(1 << 20, file), until).map_err(|e| Error::io("read", path, e))?;
         let Some(index) = index else { return Ok(None) };
         Ok(Some(Self { path: path.to_owned(), log: FileObject::open(path)?, index }))
     }
@@ -161,7 +162,12 @@ impl Overlay {
         let mut done = 0;
         while done < buffer.len() {
             match self.log.read_at(offset + done as u64, &mut buffer[done..])? {
-                0 => return Err(Error::corrupt(format!("\"{}\" was cut short while it was read", self.path.display()))),
+                0 => {
+                    return Err(Error::corrupt(format!(
+                        "\"{}\" was cut short while it was read",
+                        self.path.display()
+                    )));
+                }
                 more => done += more,
             }
         }

@@ -24,7 +24,8 @@ struct Shop {
 impl Shop {
     fn open(journal_mode: &str) -> Self {
         let shop = Self { folder: tempfile::tempdir().unwrap(), names: Cell::new(0) };
-        let sql = "CREATE TABLE goods(id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX by_name ON goods(name);
+        let sql =
+            "CREATE TABLE goods(id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX by_name ON goods(name);
                    WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
                    INSERT INTO goods SELECT i, hex(randomblob(40)) FROM n";
         let connection = Connection::open(shop.path()).unwrap();

@@ -14,7 +14,9 @@ use backup_core::{
     Error, ErrorKind, Result,
     file::{self, FileObject},
     id::Key,
-    store::{Capabilities, LatestLink, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
+    store::{
+        Capabilities, LatestLink, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store,
+    },
 };
 use jiff::Timestamp;
 use tempfile::NamedTempFile;
@@ -50,7 +52,8 @@ impl LocalStore {
                     .with_hint("Give a folder for --store; it is made if it is missing."))
             }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                Err(Error::invalid(format!("the store \"{}\" lies below a file", root.display())).with_source(error))
+                Err(Error::invalid(format!("the store \"{}\" lies below a file", root.display()))
+                    .with_source(error))
             }
             _ => Ok(Self { root, latest_link: true }),
         }
@@ -345,9 +348,7 @@ mod tests {
         let mut writer = store.put(&key, PutMode::Create).unwrap();
         writer.write_all(b"x").unwrap();
         writer.finish().unwrap();
-        let mode = |path: &str| {
-            fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777
-        };
+        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("deep/store/shop/full/a.db"), 0o400);
         assert_eq!(mode("deep/store/shop/full"), 0o700);
         assert_eq!(mode("deep"), 0o700);

@@ -66,7 +66,8 @@ impl Store for MemoryStore {
                     listing.folders.push(name.to_owned());
                 }
                 Some(None) => {
-                    let meta = ObjectMeta { key: key.clone(), bytes: bytes.len() as u64, modified: *modified };
+                    let meta =
+                        ObjectMeta { key: key.clone(), bytes: bytes.len() as u64, modified: *modified };
                     listing.objects.push(meta);
                 }
                 _ => {}

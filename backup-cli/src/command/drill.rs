@@ -10,8 +10,11 @@ pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCod
     let (vault, artifact) = match session.named(&selector(session, args.id.as_deref())?)? {
         Named::Stored(vault, artifact) => (vault, artifact),
         Named::File(file) => {
-            return Err(Error::invalid(format!("\"{}\" lies in no vault that could keep the proof", file.location()))
-                .with_hint("`backup verify FILE --level restore` does the same without one."));
+            return Err(Error::invalid(format!(
+                "\"{}\" lies in no vault that could keep the proof",
+                file.location()
+            ))
+            .with_hint("`backup verify FILE --level restore` does the same without one."));
         }
     };
     let engine = engine_for(artifact.manifest())?;
@@ -21,8 +24,12 @@ pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCod
         || json!({ "id": proof.id, "ok": proof.ok, "proof": proof }),
         || {
             let outcome = if proof.ok { "ok" } else { "FAILED" };
-            let restored = proof.restore_seconds.map_or(String::new(), |s| format!(", restored and proven in {s:.1} s"));
-            let answers = proof.smoke.iter().map(|a| format!("\n  {} → {}", a.sql, a.answer.as_deref().unwrap_or("nothing")));
+            let restored =
+                proof.restore_seconds.map_or(String::new(), |s| format!(", restored and proven in {s:.1} s"));
+            let answers = proof
+                .smoke
+                .iter()
+                .map(|a| format!("\n  {} → {}", a.sql, a.answer.as_deref().unwrap_or("nothing")));
             format!("{} drill {outcome}{restored}{}", proof.id, answers.collect::<String>())
         },
     );

@@ -23,7 +23,8 @@ pub(crate) fn execute(session: &Session<'_>, args: &ExtractArgs) -> Result<ExitC
         None => Box::new(io::stdout().lock()),
     };
     let mut out = BufWriter::new(sink);
-    let rows = operation::extract(artifact, &*engine, &args.table, format, &mut out, &*store, &session.context);
+    let rows =
+        operation::extract(artifact, &*engine, &args.table, format, &mut out, &*store, &session.context);
     let rows = rows.and_then(|rows| {
         out.flush().map_err(|e| Error::from_io("could not write the table", e))?;
         Ok(rows)

@@ -11,8 +11,10 @@ pub(crate) fn execute(session: &Session<'_>, args: &ListArgs) -> Result<ExitCode
     if let Some(source) = &args.source {
         vaults.retain(|vault| vault.source().as_str() == source);
         if vaults.is_empty() {
-            let message = format!("there are no backups of \"{}\" in {}", source.escape_debug(), session.store()?);
-            return Err(Error::new(ErrorKind::NotFound, message).with_hint("`backup list` alone prints every source's."));
+            let message =
+                format!("there are no backups of \"{}\" in {}", source.escape_debug(), session.store()?);
+            return Err(Error::new(ErrorKind::NotFound, message)
+                .with_hint("`backup list` alone prints every source's."));
         }
     }
     let (mut manifests, mut damaged) = (Vec::new(), Vec::new());
@@ -22,7 +24,9 @@ pub(crate) fn execute(session: &Session<'_>, args: &ListArgs) -> Result<ExitCode
         damaged.extend(catalogue.damaged);
     }
     damaged.iter().for_each(|finding| session.output.finding(finding));
-    session.output.data(|| json!({ "backups": manifests, "damaged": damaged }), || text(session, &manifests, &damaged));
+    session
+        .output
+        .data(|| json!({ "backups": manifests, "damaged": damaged }), || text(session, &manifests, &damaged));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,5 +46,8 @@ fn text(session: &Session<'_>, manifests: &[Manifest], damaged: &[Finding]) -> S
             manifest.tags.join(","),
         ]
     };
-    output::table(&["ID", "AGE", "SIZE", "STORED", "ROWS", "STATE", "TAGS"], manifests.iter().map(row).collect())
+    output::table(
+        &["ID", "AGE", "SIZE", "STORED", "ROWS", "STATE", "TAGS"],
+        manifests.iter().map(row).collect(),
+    )
 }

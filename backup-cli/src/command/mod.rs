@@ -22,8 +22,7 @@ use backup::{
 
 use crate::{
     args::{Args, Command},
-    demo,
-    environment,
+    demo, environment,
     output::Output,
     progress::Progress,
 };

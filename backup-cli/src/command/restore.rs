@@ -49,7 +49,11 @@ fn show_plan(session: &Session<'_>, plan: &RestorePlan) {
 
 fn show(session: &Session<'_>, id: &str, restored: &Restored) {
     let (swapped, plan) = (&restored.swapped, &restored.plan);
-    session.output.tell(&format!("{} restored and proven in {:.1} s", output::size(plan.writes), restored.seconds));
+    session.output.tell(&format!(
+        "{} restored and proven in {:.1} s",
+        output::size(plan.writes),
+        restored.seconds
+    ));
     for kept in &swapped.kept {
         session.output.tell(&format!("kept: {kept}"));
     }

@@ -39,7 +39,9 @@ fn options(args: &RunArgs) -> RunOptions {
 
 fn tell(session: &Session<'_>, taken: &Taken) {
     let (manifest, payload) = (&taken.manifest, &taken.manifest.payload);
-    let rows = manifest.rows.map_or(String::new(), |rows| format!(", {rows} rows in {} tables", manifest.tables.len()));
+    let rows = manifest
+        .rows
+        .map_or(String::new(), |rows| format!(", {rows} rows in {} tables", manifest.tables.len()));
     let seconds = manifest.finished_at.duration_since(manifest.started_at).as_secs_f64();
     session.output.tell(&format!(
         "{} in {}{rows}; {seconds:.1} s, verified: {}",
@@ -48,7 +50,9 @@ fn tell(session: &Session<'_>, taken: &Taken) {
         manifest.options.get("verify").and_then(|level| level.as_str()).unwrap_or("none"),
     ));
     for suspicion in &manifest.suspect {
-        session.output.warn(&format!("SUSPECT ({}): {}; {}", suspicion.rule, suspicion.found, suspicion.expected));
+        session
+            .output
+            .warn(&format!("SUSPECT ({}): {}; {}", suspicion.rule, suspicion.found, suspicion.expected));
     }
     if !taken.is_good() {
         session.output.tell("The backup is kept and does not count as good. --accept takes a smaller database as the new normal.");

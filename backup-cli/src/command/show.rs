@@ -36,20 +36,24 @@ fn text(manifest: &Manifest, location: &str, proofs: &[Proof]) -> String {
         ("blake3", payload.blake3.clone()),
         ("rows", manifest.rows.map_or("not counted".to_owned(), |rows| rows.to_string())),
     ];
-    rows.extend(manifest.suspect.iter().map(|s| ("suspect", format!("{}: {}; {}", s.rule, s.found, s.expected))));
+    rows.extend(
+        manifest.suspect.iter().map(|s| ("suspect", format!("{}: {}; {}", s.rule, s.found, s.expected))),
+    );
     rows.extend(proofs.iter().map(|proof| ("proof", proof_line(proof))));
     rows.retain(|(_, value)| !value.is_empty());
     let mut text = String::new();
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<9} {value}");
     }
-    let tables = manifest.tables.iter().map(|table| vec![table.name.clone(), table.rows.to_string()]).collect();
+    let tables =
+        manifest.tables.iter().map(|table| vec![table.name.clone(), table.rows.to_string()]).collect();
     let _ = write!(text, "\n{}", output::table(&["TABLE", "ROWS"], tables));
     text
 }
 
 fn proof_line(proof: &Proof) -> String {
     let outcome = if proof.ok { "ok" } else { "FAILED" };
-    let restore = proof.restore_seconds.map_or(String::new(), |seconds| format!(", restored in {seconds:.1} s"));
+    let restore =
+        proof.restore_seconds.map_or(String::new(), |seconds| format!(", restored in {seconds:.1} s"));
     format!("{} {} {outcome} in {:.1} s{restore}", proof.started_at, proof.level, proof.seconds)
 }

@@ -79,6 +79,7 @@ impl Shown {
     fn push(&mut self, id: &str, ok: bool, level: Level, seconds: f64, findings: &[Finding]) {
         self.is_well &= ok;
         self.lines.push(format!("{id} {level} {} in {seconds:.1} s", if ok { "ok" } else { "DAMAGED" }));
-        self.documents.push(json!({ "id": id, "level": level, "ok": ok, "seconds": seconds, "findings": findings }));
+        self.documents
+            .push(json!({ "id": id, "level": level, "ok": ok, "seconds": seconds, "findings": findings }));
     }
 }

@@ -64,7 +64,13 @@ pub fn prove(
 
 impl Proven {
     pub(crate) fn of(findings: Vec<Finding>) -> Self {
-        Self { findings, started_at: Timestamp::UNIX_EPOCH, seconds: 0.0, restore_seconds: None, smoke: Vec::new() }
+        Self {
+            findings,
+            started_at: Timestamp::UNIX_EPOCH,
+            seconds: 0.0,
+            restore_seconds: None,
+            smoke: Vec::new(),
+        }
     }
 }
 

@@ -225,7 +225,8 @@ fn capture(
     });
     let (encoded, captured) = {
         let mut encoder = Encoder::new(open, companion, compression, cx)?;
-        let captured = cx.step(Step::Capture, source.plain_bytes, || engine.capture(&request, &mut encoder, cx))?;
+        let captured =
+            cx.step(Step::Capture, source.plain_bytes, || engine.capture(&request, &mut encoder, cx))?;
         (encoder.finish(&name)?, captured)
     };
     let payload = encoded.publish()?;
@@ -283,8 +284,10 @@ fn judge(
     proven.findings.extend(findings);
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     if let Some(finding) = proven.findings.iter().find(|finding| finding.origin == Origin::Stored) {
-        return Err(Error::corrupt(format!("the stored payload does not read back as it was written: {finding}"))
-            .with_hint("No backup was made. Examine the store's disk and memory, then run again."));
+        return Err(Error::corrupt(format!(
+            "the stored payload does not read back as it was written: {finding}"
+        ))
+        .with_hint("No backup was made. Examine the store's disk and memory, then run again."));
     }
     let damage = proven.findings.iter().filter(|finding| finding.is_damage()).map(|finding| Suspicion {
         rule: finding.check.clone(),
@@ -326,7 +329,12 @@ fn require_same_source(
     }
     Err(Error::new(
         ErrorKind::AlreadyExists,
-        format!("the vault \"{}\" holds backups of \"{}\", not of \"{}\"", vault.source(), was.database, is.database),
+        format!(
+            "the vault \"{}\" holds backups of \"{}\", not of \"{}\"",
+            vault.source(),
+            was.database,
+            is.database
+        ),
     )
     .with_hint(format!(
         "If it is the same database in a new place, say --name {}; if not, give it another name with --name.",

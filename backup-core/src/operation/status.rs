@@ -29,7 +29,11 @@ pub struct Objectives {
 
 impl Objectives {
     /// Objectives from their three parts.
-    pub fn new(rpo: Option<SignedDuration>, rto: Option<SignedDuration>, proof: Option<SignedDuration>) -> Self {
+    pub fn new(
+        rpo: Option<SignedDuration>,
+        rto: Option<SignedDuration>,
+        proof: Option<SignedDuration>,
+    ) -> Self {
         Self { rpo, rto, proof }
     }
 }
@@ -89,7 +93,8 @@ pub fn status(vault: &Vault, objectives: &Objectives, cx: &Context) -> Result<Va
     let good: Vec<&Manifest> = full.iter().copied().filter(|m| m.is_good()).collect();
     let newest = good.last().copied();
     let proofs = proofs_of(vault, &full)?;
-    let measured = proofs.iter().rev().find(|p| p.ok && p.level == Level::Restore).and_then(|p| p.restore_seconds);
+    let measured =
+        proofs.iter().rev().find(|p| p.ok && p.level == Level::Restore).and_then(|p| p.restore_seconds);
 
     let mut status = VaultStatus {
         source: vault.source().to_string(),
@@ -126,7 +131,8 @@ fn missed(
     now: Timestamp,
 ) -> Vec<Missed> {
     let mut missed = Vec::new();
-    let mut miss = |objective: &str, what: String| missed.push(Missed { objective: objective.to_owned(), what });
+    let mut miss =
+        |objective: &str, what: String| missed.push(Missed { objective: objective.to_owned(), what });
     if status.newest.is_none() {
         miss("backup", "there is no good full backup".to_owned());
     }
@@ -140,13 +146,17 @@ fn missed(
         miss("proof", format!("the last verification, of \"{}\", found damage", proof.id));
     }
     let age = status.age_seconds.map(SignedDuration::from_secs);
-    if let (Some(rpo), Some(age)) = (objectives.rpo, age.filter(|age| objectives.rpo.is_some_and(|rpo| *age > rpo))) {
+    if let (Some(rpo), Some(age)) =
+        (objectives.rpo, age.filter(|age| objectives.rpo.is_some_and(|rpo| *age > rpo)))
+    {
         miss("rpo", format!("the newest good backup is {age:#} old, {rpo:#} is allowed"));
     }
     if let Some(allowed) = objectives.proof {
         let last = proofs.iter().rev().find(|proof| proof.ok && proof.level >= Level::Structure);
         match last.map(|proof| now.duration_since(proof.started_at)) {
-            Some(age) if age > allowed => miss("proof", format!("the last proof is {age:#} old, {allowed:#} is allowed")),
+            Some(age) if age > allowed => {
+                miss("proof", format!("the last proof is {age:#} old, {allowed:#} is allowed"))
+            }
             Some(_) => {}
             None => miss("proof", "no backup was ever proven".to_owned()),
         }

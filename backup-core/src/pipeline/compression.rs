@@ -176,7 +176,10 @@ impl FrameCodec {
             }
             Self::Gzip(level) => {
                 let mut encoder = flate2::write::GzEncoder::new(out, *level);
-                encoder.write_all(plain).and_then(|()| encoder.finish()).map_err(|e| Error::from_io("gzip failed", e))?;
+                encoder
+                    .write_all(plain)
+                    .and_then(|()| encoder.finish())
+                    .map_err(|e| Error::from_io("gzip failed", e))?;
             }
             Self::Plain => out.extend_from_slice(plain),
         }

@@ -246,7 +246,8 @@ fn decode_stream(
     encoding: Option<Encoding>,
     order: &Sender<Receiver<Result<Vec<u8>>>>,
 ) -> Result<Sum> {
-    let mut source = Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
+    let mut source =
+        Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
     let outcome = match encoding {
         Some(Encoding::Zstd) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
@@ -381,8 +382,11 @@ pub(crate) fn decode_into(
         return Ok(Vec::new());
     }
     let payload = &artifact.manifest().payload;
-    let mut findings: Vec<Finding> = compare_stored(artifact, decoded.bytes, &decoded.blake3).into_iter().collect();
-    if findings.is_empty() && (decoded.plain_bytes, &decoded.plain_blake3) != (payload.plain_bytes, &payload.plain_blake3) {
+    let mut findings: Vec<Finding> =
+        compare_stored(artifact, decoded.bytes, &decoded.blake3).into_iter().collect();
+    if findings.is_empty()
+        && (decoded.plain_bytes, &decoded.plain_blake3) != (payload.plain_bytes, &payload.plain_blake3)
+    {
         let what = format!(
             "decodes to {} bytes with hash {}, expected {} with {}",
             decoded.plain_bytes, decoded.plain_blake3, payload.plain_bytes, payload.plain_blake3
@@ -431,7 +435,8 @@ fn compare_stored(artifact: &dyn Artifact, bytes: u64, hash: &str) -> Option<Fin
     if bytes == payload.bytes && hash == payload.blake3 {
         return None;
     }
-    let what = format!("has {bytes} bytes with hash {hash}, expected {} with {}", payload.bytes, payload.blake3);
+    let what =
+        format!("has {bytes} bytes with hash {hash}, expected {} with {}", payload.bytes, payload.blake3);
     Some(Finding::stored("checksum", artifact.location(), what))
 }
 

@@ -110,7 +110,13 @@ impl<'a> Encoder<'a> {
             name: name.to_owned(),
             bytes: written.bytes,
             blake3: written.hash.to_hex().to_string(),
-            encoding: self.compression.encoding().map(Encoding::layer).into_iter().map(str::to_owned).collect(),
+            encoding: self
+                .compression
+                .encoding()
+                .map(Encoding::layer)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             plain_bytes: self.plain_bytes,
             plain_blake3: self.plain_hash.finalize().to_hex().to_string(),
         };
@@ -250,7 +256,8 @@ impl Flow {
             threads.push(spawn("compress", move || worker.run())?);
         }
         let cx = cx.clone();
-        let writer = spawn("store", move || write_frames(object, compression, &order_queue, &stored_pool, &cx))?;
+        let writer =
+            spawn("store", move || write_frames(object, compression, &order_queue, &stored_pool, &cx))?;
         Ok(Self { work, order, empty, threads, writer })
     }
 

@@ -70,7 +70,8 @@ pub fn read(object: &dyn ObjectReader) -> Result<Option<Vec<FrameEntry>>> {
 }
 
 fn parse(table: &[u8], width: usize, frames_end: u64) -> Result<Vec<FrameEntry>> {
-    let header_agrees = le32(table, 0) == SKIPPABLE_MAGIC && u64::from(le32(table, 4)) == table.len() as u64 - HEADER_BYTES;
+    let header_agrees =
+        le32(table, 0) == SKIPPABLE_MAGIC && u64::from(le32(table, 4)) == table.len() as u64 - HEADER_BYTES;
     let body = &table[HEADER_BYTES as usize..table.len() - FOOTER_BYTES as usize];
     let entries: Vec<FrameEntry> = body
         .chunks_exact(width)
@@ -81,9 +82,9 @@ fn parse(table: &[u8], width: usize, frames_end: u64) -> Result<Vec<FrameEntry>>
         })
         .collect();
     let stored: u64 = entries.iter().map(|entry| u64::from(entry.stored)).sum();
-    let sizes_make_sense = entries
-        .iter()
-        .all(|entry| entry.plain <= MAX_FRAME_BYTES && entry.stored <= MAX_FRAME_BYTES + (MAX_FRAME_BYTES >> 7) + 1024);
+    let sizes_make_sense = entries.iter().all(|entry| {
+        entry.plain <= MAX_FRAME_BYTES && entry.stored <= MAX_FRAME_BYTES + (MAX_FRAME_BYTES >> 7) + 1024
+    });
     if header_agrees && sizes_make_sense && stored == frames_end { Ok(entries) } else { Err(contradiction()) }
 }
 

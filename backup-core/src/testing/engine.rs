@@ -130,13 +130,19 @@ fn a_flipped_bit_is_found_and_never_restored(fixture: &dyn EngineFixture) {
             assert!(!verified.is_ok(), "{level} overlooked byte {offset}");
         }
         let target = fixture.fresh_target();
-        let refused = restore(&artifact, &*engine, &RestoreOptions::into(target.clone()), &cx).expect_err("damaged");
+        let refused =
+            restore(&artifact, &*engine, &RestoreOptions::into(target.clone()), &cx).expect_err("damaged");
         assert!(refused.is_corruption(), "{refused:?}");
         let plan = load_plan(&artifact, &*engine, &RestoreOptions::into(target), &cx).expect("plan");
         assert!(!plan.replaces, "the target was made all the same");
     }
-    let misread = vault(Arc::new(FlippingStore::new(fixture.store(), payload.name.trim_start_matches(taken.id().as_str()), 9)));
-    let failed = run(&misread, &*engine, &RunOptions::default(), &cx).expect_err("the store does not give back what it got");
+    let misread = vault(Arc::new(FlippingStore::new(
+        fixture.store(),
+        payload.name.trim_start_matches(taken.id().as_str()),
+        9,
+    )));
+    let failed = run(&misread, &*engine, &RunOptions::default(), &cx)
+        .expect_err("the store does not give back what it got");
     assert!(failed.is_corruption(), "{failed:?}");
     assert!(misread.catalogue(None).expect("list").artifacts.is_empty());
 }
@@ -153,17 +159,23 @@ fn a_full_store_or_a_cancellation_leaves_no_backup(fixture: &dyn EngineFixture) 
     let failed = run(&cancelled, &*engine, &RunOptions::default(), &Context::default().with_cancel(cancel));
     assert!(failed.expect_err("cancelled").is_cancelled());
     assert!(cancelled.catalogue(None).expect("list").artifacts.is_empty());
-    assert!(run(&cancelled, &*engine, &RunOptions::default(), &Context::default()).is_ok(), "the next run succeeds");
+    assert!(
+        run(&cancelled, &*engine, &RunOptions::default(), &Context::default()).is_ok(),
+        "the next run succeeds"
+    );
 }
 
 fn contents_it_does_not_make_are_refused(fixture: &dyn EngineFixture) {
     let (engine, vault) = (fixture.engine(), vault(fixture.store()));
     let made = engine.capabilities().contents;
     for content in Content::ALL {
-        let outcome = run(&vault, &*engine, &RunOptions::default().with_content(content), &Context::default());
+        let outcome =
+            run(&vault, &*engine, &RunOptions::default().with_content(content), &Context::default());
         match outcome {
             Ok(taken) => assert!(made.contains(&taken.manifest.content) && taken.is_good()),
-            Err(error) => assert!(!made.contains(&content) && error.kind() == ErrorKind::Unsupported, "{error:?}"),
+            Err(error) => {
+                assert!(!made.contains(&content) && error.kind() == ErrorKind::Unsupported, "{error:?}")
+            }
         }
     }
     let listed = vault.catalogue(None).expect("list").artifacts;

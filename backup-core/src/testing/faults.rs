@@ -93,7 +93,11 @@ impl Store for FlippingStore {
 
     fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>> {
         let object = self.inner.open(key)?;
-        if key.as_str().ends_with(&self.suffix) { Ok(Arc::new(Flipping { object, offset: self.offset })) } else { Ok(object) }
+        if key.as_str().ends_with(&self.suffix) {
+            Ok(Arc::new(Flipping { object, offset: self.offset }))
+        } else {
+            Ok(object)
+        }
     }
 }
 

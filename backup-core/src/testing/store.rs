@@ -54,7 +54,9 @@ fn of_two_creators_one_wins(store: &Arc<dyn Store>) {
         let racers: Vec<_> = (0..2u8)
             .map(|racer| {
                 let store = Arc::clone(store);
-                thread::spawn(move || store.put_bytes(&key(&format!("r/{round}")), &[racer; 1000], PutMode::Create))
+                thread::spawn(move || {
+                    store.put_bytes(&key(&format!("r/{round}")), &[racer; 1000], PutMode::Create)
+                })
             })
             .collect();
         let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join().expect("no panic")).collect();
