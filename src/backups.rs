@@ -107,6 +107,6 @@ impl Backups {
 
     /// The backup that a text names: an id, the beginning of one, `latest`.
     pub fn find(&self, selector: &str) -> Result<(Vault, StoredArtifact)> {
-        selector.parse::<Selector>()?.resolve(&self.store)
+        selector.parse::<Selector>()?.resolve(&self.store, &self.context)
     }
 }

@@ -30,10 +30,25 @@ pub(crate) fn verdict(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::from(BAD) }
 }
 
-/// Prints an error where it belongs and returns its code.
+/// Prints an error where it belongs and returns its code. A reader that has seen enough (`| head`) is no failure.
 pub(crate) fn failure(error: &Error, output: &Output) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
     output.error(error);
     ExitCode::from(code_of(error.kind()))
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// Help and version are no failures; anything else the parser says is a usage error, in JSON where that was asked for.

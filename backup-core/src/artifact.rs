@@ -100,6 +100,8 @@ impl FileArtifact {
     /// # Errors
     /// `NotFound` when there is no such file; `Corrupt` when its manifest is not what it was.
     pub fn open(path: &Path, engine: &str, cx: &crate::context::Context) -> Result<Self> {
+        // `latest.db.zst` is a second name; the manifest stands beside the first.
+        let path = &std::fs::canonicalize(path).map_err(|e| Error::io("open", path, e))?;
         let object = FileObject::open(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(manifest) = manifest_beside(path, &name)? {
@@ -115,7 +117,7 @@ impl FileArtifact {
             bytes: object.size(),
             blake3: String::new(),
             encoding: encoding.map(Encoding::layer).into_iter().map(str::to_owned).collect(),
-            plain_bytes: 0,
+            plain_bytes: pipeline::expected_plain_bytes(&object, encoding)?,
             plain_blake3: String::new(),
         };
         let facts = SourceFacts::new(source.as_str(), engine, path.display().to_string());
@@ -123,16 +125,12 @@ impl FileArtifact {
     }
 }
 
+/// Names may have dots, so every part of the file's name that ends before one may be that of its manifest.
 fn manifest_beside(path: &Path, name: &str) -> Result<Option<Manifest>> {
-    let Some(stem) = name.split(".db").next().and_then(|stem| stem.split(".sql").next()) else {
-        return Ok(None);
-    };
-    let beside = path.with_file_name(format!("{stem}.json"));
-    let bytes = match crate::file::read(&beside, MAX_MANIFEST_BYTES) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let stems = name.match_indices('.').map(|(at, _)| &name[..at]);
+    let mut candidates = stems.map(|stem| path.with_file_name(format!("{stem}.json")));
+    let Some(beside) = candidates.find(|candidate| candidate.is_file()) else { return Ok(None) };
+    let bytes = crate::file::read(&beside, MAX_MANIFEST_BYTES)?;
     let manifest = Manifest::from_json(&bytes)
         .map_err(|e| e.context(format!("the manifest \"{}\" cannot be used", beside.display())))?;
     Ok((manifest.payload.name == name).then_some(manifest))

@@ -28,6 +28,9 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What this engine can do.
     fn capabilities(&self) -> EngineCapabilities;
 
+    /// What the name of a payload of this content ends with before its layers, e.g. `.db`.
+    fn extension(&self, content: Content) -> &'static str;
+
     /// Looks at the source: is it reachable, what is it, how large. Cheap, and the first thing a run does.
     ///
     /// # Errors

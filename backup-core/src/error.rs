@@ -99,8 +99,7 @@ impl Error {
     /// An I/O error under a message of the caller's.
     pub fn from_io(message: impl Into<String>, cause: io::Error) -> Self {
         if let Some(inner) = cause.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-            let inner = inner.duplicate();
-            return Self::new(inner.kind(), message).with_source(inner);
+            return inner.duplicate().context(message);
         }
         let (kind, hint) = match cause.kind() {
             io::ErrorKind::NotFound => (ErrorKind::NotFound, None),

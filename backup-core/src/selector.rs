@@ -5,10 +5,13 @@ use std::{str::FromStr, sync::Arc};
 use crate::{
     artifact::{Artifact, StoredArtifact},
     content::Content,
+    context::Context,
     error::{Error, ErrorKind, Result},
+    event::Event,
     id::{BackupId, SourceName},
     store::Store,
     vault::{Vault, no_such_backup},
+    verify::Finding,
 };
 
 /// How people name a backup.
@@ -55,9 +58,11 @@ impl Selector {
     ///
     /// # Errors
     /// `NotFound` when there is none; `Invalid` when there are several.
-    pub fn resolve(&self, store: &Arc<dyn Store>) -> Result<(Vault, StoredArtifact)> {
+    ///
+    /// Manifests that cannot be used are passed over, and told as `Found` events: the newest may be among them.
+    pub fn resolve(&self, store: &Arc<dyn Store>, cx: &Context) -> Result<(Vault, StoredArtifact)> {
         match self {
-            Self::Latest { source, content } => latest(store, source.as_ref(), *content),
+            Self::Latest { source, content } => latest(store, source.as_ref(), *content, cx),
             Self::Prefix(text) => by_prefix(store, text),
         }
     }
@@ -67,6 +72,7 @@ fn latest(
     store: &Arc<dyn Store>,
     source: Option<&SourceName>,
     content: Content,
+    cx: &Context,
 ) -> Result<(Vault, StoredArtifact)> {
     let mut vaults = Vault::all(store)?;
     if let Some(source) = source {
@@ -78,6 +84,7 @@ fn latest(
     }
     let vault = vaults.pop().ok_or_else(|| no_such_backup("latest", &**store))?;
     let catalogue = vault.catalogue(Some(content))?;
+    catalogue.damaged.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     match catalogue.newest_good(content) {
         Some(newest) => Ok((vault, newest.clone())),
         None => {
@@ -94,19 +101,25 @@ fn by_prefix(store: &Arc<dyn Store>, text: &str) -> Result<(Vault, StoredArtifac
         let artifact = vault.artifact(&id)?;
         return Ok((vault, artifact));
     }
-    let mut matches = Vec::new();
+    let (mut matches, mut unusable) = (Vec::new(), Vec::new());
     for vault in Vault::all(store)? {
         let related = vault.source().as_str().starts_with(text) || text.starts_with(vault.source().as_str());
         if related {
-            let artifacts = vault.catalogue(None)?.artifacts.into_iter();
+            let catalogue = vault.catalogue(None)?;
+            let name_of =
+                |finding: &Finding| finding.object.rsplit('/').next().unwrap_or_default().to_owned();
+            unusable
+                .extend(catalogue.damaged.into_iter().filter(|finding| name_of(finding).starts_with(text)));
+            let artifacts = catalogue.artifacts.into_iter();
             let matching = artifacts.filter(|artifact| artifact.manifest().id.as_str().starts_with(text));
             matches.extend(matching.map(|artifact| (vault.clone(), artifact)));
         }
     }
-    match matches.len() {
-        0 => Err(no_such_backup(text, &**store)),
-        1 => Ok(matches.remove(0)),
-        several => {
+    match (matches.len(), unusable.first()) {
+        (0, Some(finding)) => Err(Error::corrupt(format!("\"{text}\" cannot be used: {finding}"))),
+        (0, None) => Err(no_such_backup(text, &**store)),
+        (1, _) => Ok(matches.remove(0)),
+        (several, _) => {
             let ids: Vec<&str> =
                 matches.iter().rev().take(3).map(|(_, a)| a.manifest().id.as_str()).collect();
             Err(Error::invalid(format!("\"{text}\" is the beginning of {several} backups"))

@@ -90,7 +90,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
 }
 
 /// A `file:` URI of a path, every byte that is not plainly harmless percent-encoded.
-fn uri(path: &Path, query: &str) -> String {
+pub(crate) fn uri(path: &Path, query: &str) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {

@@ -62,6 +62,10 @@ impl BackupEngine for SqliteEngine {
         EngineCapabilities::new(&[Content::Full, Content::Schema, Content::Data]).with_selective_restore()
     }
 
+    fn extension(&self, content: Content) -> &'static str {
+        if content.is_rolling() { ".sql" } else { ".db" }
+    }
+
     fn inspect(&self, _cx: &Context) -> Result<SourceReport> {
         let path = source::resolve(&self.path)?;
         let (connection, _file) = source::open(&path)?;

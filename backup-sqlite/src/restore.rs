@@ -206,8 +206,10 @@ impl StagedFile {
 
 impl Staged for StagedFile {
     fn prove(&mut self, cx: &Context) -> Result<Vec<Finding>> {
-        let findings = if is_opaque(&self.manifest) || (!self.has_facts && !is_database(&self.path)?) {
+        let findings = if is_opaque(&self.manifest) {
             Vec::new()
+        } else if !self.has_facts && !is_database(&self.path)? {
+            vec![Finding::content("sqlite", &self.manifest.payload.name, "it is not an SQLite database")]
         } else {
             check_copy(&self.path, &self.manifest, cx)?
         };

@@ -60,7 +60,7 @@ pub(crate) fn place(restored: &Path, target: &Path) -> Result<Swapped> {
     file::sync_folder(file::folder_of(target))?;
     let mut swapped = Swapped::default();
     swapped.target = target.display().to_string();
-    swapped.undo = Some(format!("rm {}", shell_word(target)));
+    swapped.undo = Some(format!("rm -f {} {}", shell_word(target), parts_of(target)));
     Ok(swapped)
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn replace(restored: &Path, target: &Path) -> Result<Swapped> {
         file::remove_if_present(&beside(target, suffix))?;
     }
     crash::point("swap.log-removed");
-    file::rename(restored, target)?;
+    file::rename(restored, target).inspect_err(|_| give_back(&kept, target))?;
     crash::point("swap.renamed");
     file::sync_folder(file::folder_of(target))?;
     drop(old);
@@ -107,6 +107,12 @@ fn keep(path: &Path, kept: &Path) -> Result<()> {
         }
         Err(error) => Err(Error::io("keep the old database as", kept, error)),
     }
+}
+
+/// Undoes [`keep`] where the swap cannot go on: the old name stands alone again.
+fn give_back(kept: &Path, target: &Path) {
+    // The caller has an error to tell already; the kept file is the old database in either case.
+    let _ = if target.exists() { fs::remove_file(kept) } else { fs::rename(kept, target) };
 }
 
 /// The old database, closed to everybody else until this is dropped.
@@ -173,9 +179,13 @@ fn undo_line(target: &Path, kept: &[String]) -> String {
         let suffix = ["-wal", "-journal"].into_iter().find(|suffix| kept.ends_with(suffix)).unwrap_or("");
         format!("mv {} {}", shell_word(Path::new(kept)), shell_word(&beside(target, suffix)))
     });
-    let leftovers =
-        format!("rm -f {} {}", shell_word(&beside(target, "-wal")), shell_word(&beside(target, "-shm")));
+    let leftovers = format!("rm -f {}", parts_of(target));
     std::iter::once(leftovers).chain(moves).collect::<Vec<_>>().join(" && ")
+}
+
+/// What may stand beside a database by the time its restore is undone; SQLite would replay it onto the old one.
+fn parts_of(target: &Path) -> String {
+    ["-wal", "-shm", "-journal"].map(|suffix| shell_word(&beside(target, suffix))).join(" ")
 }
 
 /// A path as one word of a POSIX shell, for a line that people paste.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, config::DbConfig};
 
 use crate::{
-    connection::{explain, open_live, stop_on_cancel},
+    connection::{explain, open_live, stop_on_cancel, uri},
     extract::{find_table, stored_columns},
     restore::StagedFile,
     schema::{self, Definition, quoted},
@@ -110,7 +110,7 @@ struct Kept {
 fn prepare(connection: &Connection, copy: &Path) -> std::result::Result<(), ExchangeError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.execute_batch("PRAGMA foreign_keys=OFF")?;
-    connection.execute("ATTACH DATABASE ?1 AS backup", [copy.as_os_str().to_string_lossy()])?;
+    connection.execute("ATTACH DATABASE ?1 AS backup", [uri(copy, "immutable=1")])?;
     Ok(())
 }
 

@@ -91,6 +91,8 @@ impl Store for LocalStore {
             .prefix(UNFINISHED)
             .tempfile_in(&folder)
             .map_err(|e| self.error("create", key, e))?;
+        // Tells `sweep` that its writer lives; a lock that cannot be had is none that anybody could have.
+        let _ = partial.as_file().try_lock();
         Ok(Box::new(LocalWriter { partial, key: key.clone(), path, folder, mode, store: self.clone() }))
     }
 
@@ -232,12 +234,21 @@ fn sweep_unfinished(folder: &Path) -> Result<usize> {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder {
             removed += sweep_unfinished(&entry.path())?;
-        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && is_abandoned(&entry.path()) {
             file::remove_if_present(&entry.path())?;
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+/// Nobody writes it any more: its writer's lock is gone. Proofs are written without the vault's lease.
+fn is_abandoned(partial: &Path) -> bool {
+    match File::open(partial) {
+        Ok(file) => file.try_lock().is_ok(),
+        // A link that was being made when its maker died.
+        Err(_) => true,
+    }
 }
 
 /// An object under its hidden name; dropping it removes the file.
@@ -252,7 +263,10 @@ struct LocalWriter {
 
 impl Write for LocalWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.partial.as_file_mut().write(bytes)
+        self.partial.as_file_mut().write(bytes).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => e,
+            _ => self.store.error("write", &self.key, e).into(),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

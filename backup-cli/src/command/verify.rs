@@ -72,7 +72,7 @@ impl Shown {
 
     fn damaged_manifest(&mut self, finding: &Finding) {
         self.is_well = false;
-        self.lines.push(format!("{} DAMAGED", finding.object));
+        self.lines.push(format!("{} UNUSABLE: {}", finding.object, finding.what));
         self.documents.push(json!({ "object": finding.object, "ok": false, "findings": [finding] }));
     }
 

@@ -141,7 +141,8 @@ impl Taken {
 ///
 /// Returns `Ok` for every backup that exists afterwards, suspect ones included ([`Taken::is_good`]). After an `Err`,
 /// a cancellation or a kill, there is no new backup, the older ones are as they were, and what was half written is
-/// invisible and cleared by the next run.
+/// invisible and cleared by the next run. (Rolling contents replace their payload before their manifest: a run that
+/// ends between the two leaves them out of step, which verification tells and the next run mends.)
 ///
 /// # Errors
 /// `Busy` when another run holds the vault; `NoSpace` before anything is read; `Corrupt` when the stored bytes do not
@@ -205,7 +206,7 @@ fn capture(
     let id = vault.next_id(options.content, started_at)?;
     let compression = options.compression();
     let stem = crate::manifest::object_stem(&id);
-    let name = format!("{stem}{}{}", engine_extension(&source, options.content), compression.extension());
+    let name = format!("{stem}{}{}", engine.extension(options.content), compression.extension());
 
     let scratch = Scratch::for_store(&**vault.store(), 0, cx)?;
     let mut request = CaptureRequest::new(options.content);
@@ -364,15 +365,6 @@ fn require_room(
             "Free some room there or choose another store; --verify checksum does without the working copy that a \
              full check needs.",
         ))
-}
-
-fn engine_extension(source: &SourceReport, content: Content) -> &'static str {
-    match (content, source.facts.engine.as_str()) {
-        (Content::Schema | Content::Data, _) => ".sql",
-        (Content::Base | Content::Incremental, _) => ".tar",
-        (Content::Full, "sqlite") => ".db",
-        (Content::Full, _) => ".dump",
-    }
 }
 
 fn object_names(manifest: &Manifest) -> Vec<String> {

@@ -74,6 +74,15 @@ pub fn sniff(object: &dyn ObjectReader) -> Result<Option<Encoding>> {
     })
 }
 
+/// What an object without manifest decodes to, as far as it can be told without decoding it; else its own size.
+pub fn expected_plain_bytes(object: &dyn ObjectReader, encoding: Option<Encoding>) -> Result<u64> {
+    let frames = match encoding {
+        Some(Encoding::Zstd) => super::seek_table::read(object).unwrap_or(None),
+        _ => None,
+    };
+    Ok(frames.map_or(object.size(), |frames| frames.iter().map(|frame| u64::from(frame.plain)).sum()))
+}
+
 impl Compression {
     /// The file extension of the layer, with its dot; empty for none.
     pub fn extension(self) -> &'static str {

@@ -208,13 +208,18 @@ pub fn encode_bytes(plain: &[u8], compression: Compression, name: &str) -> Resul
     Ok((stored, payload))
 }
 
-/// The threads of one payload and the channels between them.
+/// The threads of one payload and the channels between them. Dropped, it waits until they are gone, and with them the
+/// unfinished object.
 struct Flow {
+    channels: Option<Channels>,
+    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<Result<Written>>>,
+}
+
+struct Channels {
     work: Sender<Work>,
     order: Sender<Receiver<Result<Compressed>>>,
     empty: Receiver<Vec<u8>>,
-    threads: Vec<JoinHandle<()>>,
-    writer: JoinHandle<Result<Written>>,
 }
 
 struct Work {
@@ -258,27 +263,41 @@ impl Flow {
         let cx = cx.clone();
         let writer =
             spawn("store", move || write_frames(object, compression, &order_queue, &stored_pool, &cx))?;
-        Ok(Self { work, order, empty, threads, writer })
+        Ok(Self { channels: Some(Channels { work, order, empty }), threads, writer: Some(writer) })
     }
 
     /// An empty frame, once one is free; `None` after a failure further down.
     fn empty_frame(&self) -> Option<Vec<u8>> {
-        self.empty.recv().ok()
+        self.channels.as_ref()?.empty.recv().ok()
     }
 
     /// Queues a frame; false after a failure further down.
     fn send(&mut self, plain: Vec<u8>) -> bool {
         let (done, result) = bounded(1);
-        self.order.send(result).is_ok() && self.work.send(Work { plain, done }).is_ok()
+        self.channels.as_ref().is_some_and(|channels| {
+            channels.order.send(result).is_ok() && channels.work.send(Work { plain, done }).is_ok()
+        })
     }
 
-    fn finish(self) -> Result<Written> {
-        drop((self.work, self.order, self.empty));
-        let written = self.writer.join();
-        for thread in self.threads {
+    fn finish(mut self) -> Result<Written> {
+        self.stop().unwrap_or_else(|| Err(already_failed()))
+    }
+
+    /// Closes the channels and waits for the threads; `None` if that was done before.
+    fn stop(&mut self) -> Option<Result<Written>> {
+        self.channels = None;
+        let written = self.writer.take().map(JoinHandle::join);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        written.unwrap_or_else(|_| Err(Error::failed("the storing thread panicked")))
+        written.map(|written| written.unwrap_or_else(|_| Err(Error::failed("the storing thread panicked"))))
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        // What was written is dropped unfinished, which is what makes it never have been.
+        let _ = self.stop();
     }
 }
 

@@ -9,7 +9,7 @@ mod decode;
 mod encode;
 pub mod seek_table;
 
-pub use compression::{Compression, DEFAULT_COMPRESSION, Encoding, sniff};
+pub use compression::{Compression, DEFAULT_COMPRESSION, Encoding, expected_plain_bytes, sniff};
 pub(crate) use decode::decode_into;
 pub use decode::{Decoded, Decoder, checksum, decode_to_file};
 pub use encode::{Encoded, Encoder, encode_bytes};
