@@ -63,7 +63,7 @@ pub fn index(mut log: impl Read, until: Option<u32>) -> io::Result<Option<LogInd
     }
     index.pages.retain(|page, _| *page <= index.page_count);
     let reached = match until {
-        Some(until) => index.frames == until,
+        Some(until) => index.frames == until && until > 0,
         None => index.frames > 0,
     };
     Ok(reached.then_some(index))
