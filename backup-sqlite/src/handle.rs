@@ -84,6 +84,54 @@ pub(crate) fn log_position(connection: &Connection, path: &Path) -> Result<LogPo
     }
 }
 
+/// The part of a database file that a connection has mapped into memory (`PRAGMA mmap_size`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapping {
+    address: usize,
+    bytes: usize,
+}
+
+/// Where a connection has its file mapped; `None` where it has not.
+#[cfg(target_os = "linux")]
+pub(crate) fn mapping(connection: &Connection, path: &Path) -> Result<Option<Mapping>> {
+    /// SQLite maps no more than this of a file (`SQLITE_MAX_MMAP_SIZE`).
+    const MOST: u64 = 0x7fff_0000;
+    let file = file_of(connection, path)?;
+    /// Nor does it hand out the last bytes, in case a cell there claims more than there is (`unixFetch`).
+    const MARGIN: u64 = 512;
+    let bytes = file_size(connection, path)?.min(MOST).saturating_sub(MARGIN) as usize;
+    let mut base: *mut c_void = ptr::null_mut();
+    // SAFETY: as above; `xFetch` (version 3) writes a pointer into the mapping, or null, and `xUnfetch` gives it back.
+    let code = unsafe {
+        let methods = &*(*file).pMethods;
+        match (methods.iVersion >= 3, methods.xFetch, methods.xUnfetch) {
+            (true, Some(fetch), Some(unfetch)) if bytes > 0 => {
+                let code = fetch(file, 0, bytes as c_int, &mut base);
+                if code == ffi::SQLITE_OK && !base.is_null() { unfetch(file, 0, base) } else { code }
+            }
+            _ => ffi::SQLITE_OK,
+        }
+    };
+    check(code, "map", path)?;
+    // A pointer for the whole length means that the whole length is mapped.
+    Ok((!base.is_null()).then_some(Mapping { address: base as usize, bytes }))
+}
+
+/// Gives the memory of a mapping back; what is looked at again comes back from the file.
+///
+/// Only to be called from a callback of the connection that has the mapping, which then lives and does not move it.
+#[cfg(target_os = "linux")]
+pub(crate) fn release(mapping: Mapping) {
+    // SAFETY: the range is a shared mapping of a file (see above), whose pages the kernel can drop and read again.
+    let _ = unsafe {
+        rustix::mm::madvise(
+            ptr::with_exposed_provenance_mut(mapping.address),
+            mapping.bytes,
+            rustix::mm::Advice::LinuxDontNeed,
+        )
+    };
+}
+
 fn file_of(connection: &Connection, path: &Path) -> Result<*mut ffi::sqlite3_file> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: FILE_POINTER writes one pointer to where its argument points.

@@ -56,6 +56,27 @@ pub(crate) fn openers(_path: &Path) -> Vec<String> {
     Vec::new()
 }
 
+/// Tells how much memory this process has resident.
+#[cfg(target_os = "linux")]
+pub(crate) struct Resident(Option<File>);
+
+#[cfg(target_os = "linux")]
+impl Resident {
+    pub(crate) fn new() -> Self {
+        Self(File::open("/proc/self/statm").ok())
+    }
+
+    /// Bytes; the most there can be where it cannot be told.
+    pub(crate) fn bytes(&self) -> u64 {
+        use std::os::unix::fs::FileExt;
+        let mut text = [0u8; 64];
+        let count = self.0.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let fields = std::str::from_utf8(&text[..count]).unwrap_or_default();
+        let pages = fields.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(u64::MAX);
+        pages.saturating_mul(rustix::param::page_size() as u64)
+    }
+}
+
 /// Whether a file system cannot be written, so that nobody changes what lies there through this mount.
 #[cfg(unix)]
 pub(crate) fn is_read_only_mount(path: &Path) -> bool {

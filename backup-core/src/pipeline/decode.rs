@@ -2,8 +2,9 @@
 
 use std::{
     fmt,
-    io::{self, Read, Write},
-    path::Path,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
 };
@@ -22,6 +23,7 @@ use crate::{
     event::{Event, Step},
     file,
     manifest::Payload,
+    platform,
     store::{ObjectReader, SequentialReader},
     verify::Finding,
 };
@@ -34,6 +36,8 @@ pub struct Decoder {
     order: Option<Receiver<Receiver<Result<Vec<u8>>>>>,
     fetcher: Option<JoinHandle<Result<Sum>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Blocks that were given out and can be filled again.
+    spent: Sender<Vec<u8>>,
     block: Vec<u8>,
     taken: usize,
     plain: SumInProgress,
@@ -81,29 +85,48 @@ impl Decoder {
     /// # Errors
     /// `Unsupported` for an unknown encoding; `Corrupt` when the object contradicts itself.
     pub fn open(object: Arc<dyn ObjectReader>, payload: &Payload, cx: &Context) -> Result<Self> {
+        Self::start(object, payload, None, cx)
+    }
+
+    /// With a `copy`, blocks are also written there, by the threads that decode them.
+    fn start(
+        object: Arc<dyn ObjectReader>,
+        payload: &Payload,
+        copy: Option<Arc<Copy>>,
+        cx: &Context,
+    ) -> Result<Self> {
         let encoding = Encoding::from_layers(&payload.encoding)?;
         let limit = (!payload.plain_blake3.is_empty()).then_some(payload.plain_bytes);
         let frames = match encoding {
             Some(Encoding::Zstd) => seek_table::read(&*object)?,
             _ => None,
         };
+        require_within(frames.as_deref(), limit)?;
         let (order_in, order) = bounded(cx.jobs() + 1);
+        let (spent, blank) = bounded(2 * cx.jobs() + 2);
         let mut threads = Vec::new();
         let fetcher = match frames {
             Some(frames) => {
                 let (work, queue) = bounded::<Work>(cx.jobs());
+                let (read, unread) = bounded(2 * cx.jobs() + 2);
                 for _ in 0..cx.jobs() {
-                    let queue = queue.clone();
-                    threads.push(spawn("decompress", move || decompress_frames(&queue))?);
+                    let worker = Worker {
+                        queue: queue.clone(),
+                        blank: blank.clone(),
+                        read: read.clone(),
+                        copy: copy.clone(),
+                    };
+                    threads.push(spawn("decompress", move || worker.run())?);
                 }
-                spawn("fetch", move || fetch_frames(&*object, &frames, &order_in, &work))?
+                spawn("fetch", move || fetch_frames(&*object, &frames, &order_in, &work, &unread))?
             }
-            None => spawn("decode", move || decode_stream(object, encoding, &order_in))?,
+            None => spawn("decode", move || decode_stream(object, encoding, &order_in, copy.as_deref()))?,
         };
         Ok(Self {
             order: Some(order),
             fetcher: Some(fetcher),
             threads,
+            spent,
             block: Vec::new(),
             taken: 0,
             plain: SumInProgress::default(),
@@ -119,7 +142,8 @@ impl Decoder {
         let Some(result) = self.order.as_ref().and_then(|order| order.recv().ok()) else {
             return Ok(None);
         };
-        self.block = result.recv().map_err(|_| Error::failed("a decoding thread stopped"))??;
+        let block = result.recv().map_err(|_| Error::failed("a decoding thread stopped"))??;
+        let _ = self.spent.try_send(std::mem::replace(&mut self.block, block));
         self.taken = 0;
         self.plain.add(&self.block);
         if self.limit.is_some_and(|limit| self.plain.bytes > limit) {
@@ -186,16 +210,41 @@ struct Work {
     done: Sender<Result<Vec<u8>>>,
 }
 
+/// A file that takes the plain bytes at their offsets, from several threads at once.
+struct Copy {
+    file: File,
+    path: PathBuf,
+}
+
+impl Copy {
+    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        platform::write_all_at(&self.file, bytes, offset).map_err(|e| Error::io("write", &self.path, e))
+    }
+}
+
+/// A table that promises more than the manifest does is not followed.
+fn require_within(frames: Option<&[FrameEntry]>, limit: Option<u64>) -> Result<()> {
+    let promised: u64 = frames.unwrap_or_default().iter().map(|frame| u64::from(frame.plain)).sum();
+    match limit {
+        Some(limit) if promised > limit => {
+            Err(Error::corrupt("it decodes to more bytes than its manifest says"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn fetch_frames(
     object: &dyn ObjectReader,
     frames: &[FrameEntry],
     order: &Sender<Receiver<Result<Vec<u8>>>>,
     work: &Sender<Work>,
+    unread: &Receiver<Vec<u8>>,
 ) -> Result<Sum> {
     let mut sum = SumInProgress::default();
     let mut plain_offset = 0;
     for (number, entry) in frames.iter().enumerate() {
-        let mut stored = vec![0u8; entry.stored as usize];
+        let mut stored = unread.try_recv().unwrap_or_default();
+        stored.resize(entry.stored as usize, 0);
         read_fully(object, sum.bytes, &mut stored)?;
         sum.add(&stored);
         let (done, result) = bounded(1);
@@ -211,19 +260,41 @@ fn fetch_frames(
     Ok(sum.done())
 }
 
-fn decompress_frames(queue: &Receiver<Work>) {
-    let mut decompressor = zstd::bulk::Decompressor::new();
-    for work in queue {
-        let outcome = match &mut decompressor {
-            Ok(decompressor) => decompress(decompressor, &work),
-            Err(error) => Err(Error::failed(format!("could not set up zstd: {error}"))),
-        };
-        // A reader that is gone needs no answer.
-        let _ = work.done.send(outcome);
+/// Decodes frames; buffers come back to it from both sides.
+struct Worker {
+    queue: Receiver<Work>,
+    blank: Receiver<Vec<u8>>,
+    read: Sender<Vec<u8>>,
+    copy: Option<Arc<Copy>>,
+}
+
+impl Worker {
+    fn run(self) {
+        let mut decompressor = zstd::bulk::Decompressor::new();
+        for work in &self.queue {
+            let outcome = match &mut decompressor {
+                Ok(decompressor) => self.decode(decompressor, &work),
+                Err(error) => Err(Error::failed(format!("could not set up zstd: {error}"))),
+            };
+            let _ = self.read.try_send(work.stored);
+            // A reader that is gone needs no answer.
+            let _ = work.done.send(outcome);
+        }
+    }
+
+    fn decode(&self, decompressor: &mut zstd::bulk::Decompressor<'_>, work: &Work) -> Result<Vec<u8>> {
+        let mut plain = self.blank.try_recv().unwrap_or_default();
+        decompress(decompressor, work, &mut plain)?;
+        self.copy.iter().try_for_each(|copy| copy.put(&plain, work.plain_offset))?;
+        Ok(plain)
     }
 }
 
-fn decompress(decompressor: &mut zstd::bulk::Decompressor<'_>, work: &Work) -> Result<Vec<u8>> {
+fn decompress(
+    decompressor: &mut zstd::bulk::Decompressor<'_>,
+    work: &Work,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
     let expected = work.entry.plain as usize;
     let damaged = |why: String| {
         Error::corrupt(format!(
@@ -234,9 +305,11 @@ fn decompress(decompressor: &mut zstd::bulk::Decompressor<'_>, work: &Work) -> R
             work.plain_offset + u64::from(work.entry.plain),
         ))
     };
-    match decompressor.decompress(&work.stored, expected) {
-        Ok(plain) if plain.len() == expected => Ok(plain),
-        Ok(plain) => Err(damaged(format!("it holds {} bytes", plain.len()))),
+    plain.clear();
+    plain.reserve(expected);
+    match decompressor.decompress_to_buffer(&work.stored, plain) {
+        Ok(count) if count == expected => Ok(()),
+        Ok(count) => Err(damaged(format!("it holds {count} bytes"))),
         Err(error) => Err(damaged(error.to_string())),
     }
 }
@@ -245,6 +318,7 @@ fn decode_stream(
     object: Arc<dyn ObjectReader>,
     encoding: Option<Encoding>,
     order: &Sender<Receiver<Result<Vec<u8>>>>,
+    copy: Option<&Copy>,
 ) -> Result<Sum> {
     let mut source =
         Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
@@ -252,15 +326,15 @@ fn decode_stream(
         Some(Encoding::Zstd) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
             match zstd::stream::read::Decoder::with_buffer(buffered) {
-                Ok(decoder) => give_out(decoder, order),
+                Ok(decoder) => give_out(decoder, order, copy),
                 Err(error) => Err(Error::from_io("could not set up zstd", error)),
             }
         }
         Some(Encoding::Gzip) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
-            give_out(flate2::bufread::MultiGzDecoder::new(buffered), order)
+            give_out(flate2::bufread::MultiGzDecoder::new(buffered), order, copy)
         }
-        None => give_out(&mut source, order),
+        None => give_out(&mut source, order, copy),
     };
     if let Err(error) = outcome {
         let told = error.duplicate();
@@ -271,13 +345,20 @@ fn decode_stream(
     Ok(source.sum.done())
 }
 
-fn give_out(mut decoder: impl Read, order: &Sender<Receiver<Result<Vec<u8>>>>) -> Result<()> {
+fn give_out(
+    mut decoder: impl Read,
+    order: &Sender<Receiver<Result<Vec<u8>>>>,
+    copy: Option<&Copy>,
+) -> Result<()> {
+    let mut offset = 0;
     loop {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block).map_err(undecodable)?;
         if block.is_empty() {
             return Ok(());
         }
+        copy.map_or(Ok(()), |copy| copy.put(&block, offset))?;
+        offset += block.len() as u64;
         if !tell(order, Ok(block)) {
             return Err(Error::cancelled());
         }
@@ -359,8 +440,8 @@ pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
 /// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
 /// file could not be written. The file is not synced.
 pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
-    let mut out = file::create_private(path)?;
-    decode_into(artifact, cx, &mut |block| out.write_all(block).map_err(|e| Error::io("write", path, e)))
+    let copy = Copy { file: file::create_private(path)?, path: path.to_owned() };
+    decode(artifact, Some(Arc::new(copy)), cx, &mut |_| Ok(()))
 }
 
 /// Decodes an artifact's payload block by block, comparing everything with the manifest on the way.
@@ -369,11 +450,20 @@ pub(crate) fn decode_into(
     cx: &Context,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Vec<Finding>> {
+    decode(artifact, None, cx, take)
+}
+
+fn decode(
+    artifact: &dyn Artifact,
+    copy: Option<Arc<Copy>>,
+    cx: &Context,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Vec<Finding>> {
     let object = match open_expected(artifact)? {
         Ok(object) => object,
         Err(finding) => return Ok(vec![finding]),
     };
-    let decoded = match give_all(object, artifact, cx, take) {
+    let decoded = match give_all(object, artifact, copy, cx, take) {
         Ok(decoded) => decoded,
         Err(error) if error.is_corruption() => return Ok(vec![damage(artifact, &error)]),
         Err(error) => return Err(error),
@@ -399,10 +489,11 @@ pub(crate) fn decode_into(
 fn give_all(
     object: Arc<dyn ObjectReader>,
     artifact: &dyn Artifact,
+    copy: Option<Arc<Copy>>,
     cx: &Context,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Decoded> {
-    let mut decoder = Decoder::open(object, &artifact.manifest().payload, cx)?;
+    let mut decoder = Decoder::start(object, &artifact.manifest().payload, copy, cx)?;
     let mut done = 0;
     while let Some(block) = decoder.next_block()? {
         cx.cancel().check()?;
