@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::Arc,
+    thread::{self, JoinHandle},
 };
 
 use backup_core::{
@@ -26,6 +27,10 @@ use crate::platform;
 /// What the names of unfinished objects begin with; a leading dot hides them from `list`.
 const UNFINISHED: &str = ".partial-";
 const LOCK: &str = ".lock";
+
+/// Bytes after which a growing object is synced behind its writer.
+const SYNC_BYTES: u64 = 32 << 20;
+
 const LATEST: &str = "latest.";
 
 /// A folder on a local disk. Nothing is made before the first object is.
@@ -93,7 +98,8 @@ impl Store for LocalStore {
             .map_err(|e| self.error("create", key, e))?;
         // Tells `sweep` that its writer lives; a lock that cannot be had is none that anybody could have.
         let _ = partial.as_file().try_lock();
-        Ok(Box::new(LocalWriter { partial, key: key.clone(), path, folder, mode, store: self.clone() }))
+        let (key, store) = (key.clone(), self.clone());
+        Ok(Box::new(LocalWriter { partial, key, path, folder, mode, store, written: 0, syncing: None }))
     }
 
     fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>> {
@@ -259,11 +265,40 @@ struct LocalWriter {
     folder: PathBuf,
     mode: PutMode,
     store: LocalStore,
+    written: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl LocalWriter {
+    /// Lets the disk work while the next bytes are compressed, so that the last sync has little left to do.
+    fn sync_behind(&mut self, count: usize) -> io::Result<()> {
+        let before = self.written / SYNC_BYTES;
+        self.written += count as u64;
+        if self.written / SYNC_BYTES == before
+            || self.syncing.as_ref().is_some_and(|thread| !thread.is_finished())
+        {
+            return Ok(());
+        }
+        end_sync(self.syncing.take())?;
+        let file = self.partial.as_file().try_clone()?;
+        self.syncing = Some(thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+}
+
+/// A write that the disk lost is reported to one sync only, so the outcome of each counts.
+fn end_sync(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    let joined = syncing.map(JoinHandle::join);
+    joined.map_or(Ok(()), |outcome| {
+        outcome.unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")))
+    })
 }
 
 impl Write for LocalWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.partial.as_file_mut().write(bytes).map_err(|e| match e.kind() {
+        let written = self.partial.as_file_mut().write(bytes);
+        let synced = written.and_then(|count| self.sync_behind(count).map(|()| count));
+        synced.map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
             _ => self.store.error("write", &self.key, e).into(),
         })
@@ -276,7 +311,8 @@ impl Write for LocalWriter {
 
 impl ObjectWriter for LocalWriter {
     fn finish(self: Box<Self>) -> Result<()> {
-        let Self { partial, key, path, folder, mode, store } = *self;
+        let Self { partial, key, path, folder, mode, store, syncing, .. } = *self;
+        end_sync(syncing).map_err(|e| store.error("make durable", &key, e))?;
         partial.as_file().sync_all().map_err(|e| store.error("make durable", &key, e))?;
         if mode == PutMode::Create {
             platform::make_read_only(partial.as_file()).map_err(|e| store.error("protect", &key, e))?;

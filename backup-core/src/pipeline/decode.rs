@@ -2,9 +2,8 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
+    io::{self, Read, Write},
+    path::Path,
     sync::Arc,
     thread::JoinHandle,
 };
@@ -23,7 +22,6 @@ use crate::{
     event::{Event, Step},
     file,
     manifest::Payload,
-    platform,
     store::{ObjectReader, SequentialReader},
     verify::Finding,
 };
@@ -85,16 +83,6 @@ impl Decoder {
     /// # Errors
     /// `Unsupported` for an unknown encoding; `Corrupt` when the object contradicts itself.
     pub fn open(object: Arc<dyn ObjectReader>, payload: &Payload, cx: &Context) -> Result<Self> {
-        Self::start(object, payload, None, cx)
-    }
-
-    /// With a `copy`, blocks are also written there, by the threads that decode them.
-    fn start(
-        object: Arc<dyn ObjectReader>,
-        payload: &Payload,
-        copy: Option<Arc<Copy>>,
-        cx: &Context,
-    ) -> Result<Self> {
         let encoding = Encoding::from_layers(&payload.encoding)?;
         let limit = (!payload.plain_blake3.is_empty()).then_some(payload.plain_bytes);
         let frames = match encoding {
@@ -110,17 +98,12 @@ impl Decoder {
                 let (work, queue) = bounded::<Work>(cx.jobs());
                 let (read, unread) = bounded(2 * cx.jobs() + 2);
                 for _ in 0..cx.jobs() {
-                    let worker = Worker {
-                        queue: queue.clone(),
-                        blank: blank.clone(),
-                        read: read.clone(),
-                        copy: copy.clone(),
-                    };
+                    let worker = Worker { queue: queue.clone(), blank: blank.clone(), read: read.clone() };
                     threads.push(spawn("decompress", move || worker.run())?);
                 }
                 spawn("fetch", move || fetch_frames(&*object, &frames, &order_in, &work, &unread))?
             }
-            None => spawn("decode", move || decode_stream(object, encoding, &order_in, copy.as_deref()))?,
+            None => spawn("decode", move || decode_stream(object, encoding, &order_in))?,
         };
         Ok(Self {
             order: Some(order),
@@ -210,18 +193,6 @@ struct Work {
     done: Sender<Result<Vec<u8>>>,
 }
 
-/// A file that takes the plain bytes at their offsets, from several threads at once.
-struct Copy {
-    file: File,
-    path: PathBuf,
-}
-
-impl Copy {
-    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        platform::write_all_at(&self.file, bytes, offset).map_err(|e| Error::io("write", &self.path, e))
-    }
-}
-
 /// A table that promises more than the manifest does is not followed.
 fn require_within(frames: Option<&[FrameEntry]>, limit: Option<u64>) -> Result<()> {
     let promised: u64 = frames.unwrap_or_default().iter().map(|frame| u64::from(frame.plain)).sum();
@@ -265,7 +236,6 @@ struct Worker {
     queue: Receiver<Work>,
     blank: Receiver<Vec<u8>>,
     read: Sender<Vec<u8>>,
-    copy: Option<Arc<Copy>>,
 }
 
 impl Worker {
@@ -273,20 +243,16 @@ impl Worker {
         let mut decompressor = zstd::bulk::Decompressor::new();
         for work in &self.queue {
             let outcome = match &mut decompressor {
-                Ok(decompressor) => self.decode(decompressor, &work),
+                Ok(decompressor) => {
+                    let mut plain = self.blank.try_recv().unwrap_or_default();
+                    decompress(decompressor, &work, &mut plain).map(|()| plain)
+                }
                 Err(error) => Err(Error::failed(format!("could not set up zstd: {error}"))),
             };
             let _ = self.read.try_send(work.stored);
             // A reader that is gone needs no answer.
             let _ = work.done.send(outcome);
         }
-    }
-
-    fn decode(&self, decompressor: &mut zstd::bulk::Decompressor<'_>, work: &Work) -> Result<Vec<u8>> {
-        let mut plain = self.blank.try_recv().unwrap_or_default();
-        decompress(decompressor, work, &mut plain)?;
-        self.copy.iter().try_for_each(|copy| copy.put(&plain, work.plain_offset))?;
-        Ok(plain)
     }
 }
 
@@ -318,7 +284,6 @@ fn decode_stream(
     object: Arc<dyn ObjectReader>,
     encoding: Option<Encoding>,
     order: &Sender<Receiver<Result<Vec<u8>>>>,
-    copy: Option<&Copy>,
 ) -> Result<Sum> {
     let mut source =
         Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
@@ -326,15 +291,15 @@ fn decode_stream(
         Some(Encoding::Zstd) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
             match zstd::stream::read::Decoder::with_buffer(buffered) {
-                Ok(decoder) => give_out(decoder, order, copy),
+                Ok(decoder) => give_out(decoder, order),
                 Err(error) => Err(Error::from_io("could not set up zstd", error)),
             }
         }
         Some(Encoding::Gzip) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
-            give_out(flate2::bufread::MultiGzDecoder::new(buffered), order, copy)
+            give_out(flate2::bufread::MultiGzDecoder::new(buffered), order)
         }
-        None => give_out(&mut source, order, copy),
+        None => give_out(&mut source, order),
     };
     if let Err(error) = outcome {
         let told = error.duplicate();
@@ -345,20 +310,13 @@ fn decode_stream(
     Ok(source.sum.done())
 }
 
-fn give_out(
-    mut decoder: impl Read,
-    order: &Sender<Receiver<Result<Vec<u8>>>>,
-    copy: Option<&Copy>,
-) -> Result<()> {
-    let mut offset = 0;
+fn give_out(mut decoder: impl Read, order: &Sender<Receiver<Result<Vec<u8>>>>) -> Result<()> {
     loop {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block).map_err(undecodable)?;
         if block.is_empty() {
             return Ok(());
         }
-        copy.map_or(Ok(()), |copy| copy.put(&block, offset))?;
-        offset += block.len() as u64;
         if !tell(order, Ok(block)) {
             return Err(Error::cancelled());
         }
@@ -440,8 +398,8 @@ pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
 /// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
 /// file could not be written. The file is not synced.
 pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
-    let copy = Copy { file: file::create_private(path)?, path: path.to_owned() };
-    decode(artifact, Some(Arc::new(copy)), cx, &mut |_| Ok(()))
+    let mut out = file::create_private(path)?;
+    decode_into(artifact, cx, &mut |block| out.write_all(block).map_err(|e| Error::io("write", path, e)))
 }
 
 /// Decodes an artifact's payload block by block, comparing everything with the manifest on the way.
@@ -450,20 +408,11 @@ pub(crate) fn decode_into(
     cx: &Context,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Vec<Finding>> {
-    decode(artifact, None, cx, take)
-}
-
-fn decode(
-    artifact: &dyn Artifact,
-    copy: Option<Arc<Copy>>,
-    cx: &Context,
-    take: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Vec<Finding>> {
     let object = match open_expected(artifact)? {
         Ok(object) => object,
         Err(finding) => return Ok(vec![finding]),
     };
-    let decoded = match give_all(object, artifact, copy, cx, take) {
+    let decoded = match give_all(object, artifact, cx, take) {
         Ok(decoded) => decoded,
         Err(error) if error.is_corruption() => return Ok(vec![damage(artifact, &error)]),
         Err(error) => return Err(error),
@@ -489,11 +438,10 @@ fn decode(
 fn give_all(
     object: Arc<dyn ObjectReader>,
     artifact: &dyn Artifact,
-    copy: Option<Arc<Copy>>,
     cx: &Context,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Decoded> {
-    let mut decoder = Decoder::start(object, &artifact.manifest().payload, copy, cx)?;
+    let mut decoder = Decoder::open(object, &artifact.manifest().payload, cx)?;
     let mut done = 0;
     while let Some(block) = decoder.next_block()? {
         cx.cancel().check()?;
