@@ -148,9 +148,12 @@ fn a_payload_that_decodes_to_more_than_it_claims_is_stopped() {
         let mut payload =
             store_payload(&store, &vec![0u8; 4 * FRAME_BYTES], compression, &Context::default()).unwrap();
         payload.plain_bytes = 1000;
-        let mut decoder = Decoder::open(store.open(&key()).unwrap(), &payload, &Context::default()).unwrap();
         let mut plain = Vec::new();
-        let error = Error::from_io("x", decoder.read_to_end(&mut plain).unwrap_err());
+        let opened = Decoder::open(store.open(&key()).unwrap(), &payload, &Context::default());
+        let read = opened.and_then(|mut decoder| {
+            decoder.read_to_end(&mut plain).map_err(|e| Error::from_io("could not decode", e))
+        });
+        let error = read.unwrap_err();
         assert!(
             error.is_corruption() && plain.len() <= 1000,
             "{compression}: {} bytes, {error:?}",

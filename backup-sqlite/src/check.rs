@@ -1,6 +1,7 @@
 //! Whether a copy of a database is sound and is what its manifest says: SQLite's own checks, in parallel.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -132,8 +133,10 @@ fn compare_schema(definitions: &[Definition], manifest: &Manifest) -> Vec<Findin
             "the definitions are not those of the manifest",
         ));
     }
+    let present: HashSet<String> =
+        definitions.iter().filter(|d| d.is_user_table()).map(|d| schema::identifier(&d.name)).collect();
     for table in &manifest.tables {
-        if !definitions.iter().any(|d| d.is_user_table() && schema::identifier(&d.name) == table.name) {
+        if !present.contains(&table.name) {
             findings.push(Finding::content("schema", &table.name, "the table is missing"));
         }
     }
@@ -142,12 +145,15 @@ fn compare_schema(definitions: &[Definition], manifest: &Manifest) -> Vec<Findin
 
 /// The work, largest first, so that the last to end is a small one.
 fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connection) -> Vec<Task> {
-    let expected = |name: &str| {
-        let name = schema::identifier(name);
-        manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows)
-    };
+    let rows: HashMap<&str, u64> =
+        manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
+    let expected = |name: &str| rows.get(schema::identifier(name).as_str()).copied();
+    let mut listed: HashMap<&str, u64> = HashMap::new();
+    for index in definitions.iter().filter(|d| d.kind == "index") {
+        *listed.entry(&index.table).or_default() += 1;
+    }
     let indexes = |table: &Definition| {
-        let listed = definitions.iter().filter(|d| d.kind == "index" && d.table == table.name).count() as u64;
+        let listed = listed.get(table.name.as_str()).copied().unwrap_or(0);
         // A virtual table's own check belongs here, and a primary key WITHOUT ROWID is listed nowhere.
         listed + u64::from(table.is_virtual() || has_no_rowid(connection, &table.name))
     };

@@ -27,9 +27,11 @@ use crate::{
     check::SoundCopy,
     connection::log_bytes,
     dump::{self, WholeText},
-    extract, restore,
+    extract,
+    pages::Shape,
+    restore,
     schema::{fingerprint, identifier},
-    snapshot::{self, Shape, Snapshot},
+    snapshot::{self, Snapshot},
     source,
 };
 

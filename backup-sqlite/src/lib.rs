@@ -16,11 +16,13 @@ mod extract;
 mod handle;
 #[doc(hidden)]
 pub mod page;
+mod pages;
 mod platform;
 mod restore;
 mod schema;
 mod snapshot;
 mod source;
+mod stamp;
 mod swap;
 mod tables;
 #[doc(hidden)]

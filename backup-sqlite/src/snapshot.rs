@@ -15,10 +15,9 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant, SystemTime},
+    io::Write,
+    path::Path,
+    time::Instant,
 };
 
 use backup_core::{Error, ErrorKind, Result, context::Context, engine::PayloadSink, file};
@@ -26,13 +25,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::{
-    census::Census,
     connection::{beside, explain, log_bytes, open_immutable, open_live},
     handle,
-    page::DatabaseHeader,
+    pages::{Base, Pages, Shape},
     platform,
     schema::{self, Definition},
     source::{self, SourceFile},
+    stamp::Stamp,
     wal::Overlay,
 };
 
@@ -41,9 +40,6 @@ const UNLOCKED_TRIES: usize = 2;
 
 /// Readings under a lock before a log that keeps being restarted is called a fault.
 const LOCKED_TRIES: usize = 3;
-
-/// A file written this recently may be written again within the same tick of its clock.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Bytes of one read into the copy made under a lock.
 const COPY_BYTES: usize = 1 << 20;
@@ -56,16 +52,6 @@ pub(crate) struct Snapshot {
     pub(crate) shape: Option<Shape>,
     /// How it was read, for the manifest.
     pub(crate) method: &'static str,
-}
-
-/// The shape of a captured database.
-pub(crate) struct Shape {
-    pub(crate) header: DatabaseHeader,
-    pub(crate) page_count: u32,
-    /// Its definitions; `Err` says why they could not be read.
-    pub(crate) definitions: Result<Vec<Definition>, String>,
-    /// Rows by definition, for those that are tables; or what is wrong with the tree.
-    pub(crate) rows: Vec<(Definition, Result<u64, backup_core::verify::Finding>)>,
 }
 
 /// Writes one consistent state of the database at `path` into the sink.
@@ -86,73 +72,6 @@ pub(crate) fn capture(
             other => other,
         },
         SourceFile::Database(_) => capture_rollback(path, connection, scratch, sink, cx),
-    }
-}
-
-/// Where pages come from, and what lies over them.
-struct Pages<'a> {
-    base: Base<'a>,
-    path: &'a Path,
-    page_size: usize,
-    page_count: u32,
-    overlay: Option<&'a Overlay>,
-}
-
-enum Base<'a> {
-    Handle(&'a Connection),
-    Copy(&'a mut File),
-}
-
-impl Pages<'_> {
-    fn read(&mut self, first: u32, buffer: &mut [u8]) -> Result<()> {
-        let offset = u64::from(first - 1) * self.page_size as u64;
-        match &mut self.base {
-            Base::Handle(connection) => handle::read_file(connection, self.path, offset, buffer)?,
-            Base::Copy(copy) => io::Seek::seek(copy, io::SeekFrom::Start(offset))
-                .and_then(|_| copy.read_exact(buffer))
-                .map_err(|e| Error::from_io("could not read the working copy", e))?,
-        }
-        match self.overlay {
-            Some(overlay) => overlay.lay_over(first, self.page_size, buffer),
-            None => Ok(()),
-        }
-    }
-
-    /// All pages in order, counted as they pass.
-    fn stream(&mut self, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Census> {
-        let mut census = Census::new(self.page_size as u32, self.page_count);
-        let mut next = 1u32;
-        while next <= self.page_count {
-            cx.cancel().check()?;
-            let space = sink.space()?;
-            // A frame holds a whole number of pages of any size, so there is always room for one.
-            let pages = (space.len() / self.page_size).min((self.page_count - next + 1) as usize);
-            let count = pages * self.page_size;
-            self.read(next, &mut space[..count])?;
-            census.observe(&space[..count]);
-            sink.advance(count)?;
-            next += pages as u32;
-        }
-        Ok(census)
-    }
-
-    fn header(&mut self) -> Result<DatabaseHeader> {
-        let mut page = vec![0u8; self.page_size];
-        self.read(1, &mut page)?;
-        DatabaseHeader::parse(&page).ok_or_else(|| {
-            Error::corrupt(format!("the first page of \"{}\" is no header", self.path.display()))
-        })
-    }
-
-    fn shape(&mut self, census: &Census, definitions: Result<Vec<Definition>, String>) -> Result<Shape> {
-        let header = self.header()?;
-        let mut rows = Vec::new();
-        for table in definitions.iter().flatten().filter(|definition| definition.is_user_table()) {
-            let counted =
-                census.rows(&table.name, table.root, &mut |number, page| self.read(number, page))?;
-            rows.push((table.clone(), counted));
-        }
-        Ok(Shape { header, page_count: self.page_count, definitions, rows })
     }
 }
 
@@ -446,38 +365,6 @@ fn capture_opaque(
 fn changed_meanwhile(path: &Path) -> Error {
     Error::new(ErrorKind::Busy, format!("\"{}\" was written to while it was read", path.display()))
         .with_hint("Back it up while the application is at rest.")
-}
-
-/// What tells whether a file was written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: SystemTime,
-    bytes: u64,
-    log: Option<(SystemTime, u64)>,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Result<Self> {
-        let examine = |path: &Path| {
-            let meta = fs::metadata(path)?;
-            Ok::<_, io::Error>((meta.modified()?, meta.len()))
-        };
-        let (modified, bytes) = examine(path).map_err(|e| Error::io("examine", path, e))?;
-        Ok(Self { modified, bytes, log: examine(&log_path(path)).ok() })
-    }
-
-    /// The stamp once the clock's tick of the last write is over; `None` when the next write came first.
-    fn settled(self, path: &Path) -> Result<Option<Self>> {
-        let age = self.modified.elapsed().unwrap_or(TICK);
-        if age < TICK {
-            thread::sleep(TICK - age + Duration::from_millis(5));
-        }
-        Ok((Self::of(path)? == self).then_some(self))
-    }
-}
-
-fn log_path(path: &Path) -> PathBuf {
-    beside(path, "-wal")
 }
 
 /// Begins a read transaction and takes its lock.

@@ -2,8 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, Read, Write},
-    path::Path,
+    io::{self, Read},
     sync::Arc,
     thread::JoinHandle,
 };
@@ -11,19 +10,15 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    Encoding, FRAME_BYTES,
+    Encoding,
     encode::spawn,
     seek_table::{self, FrameEntry},
 };
 use crate::{
-    artifact::Artifact,
     context::Context,
     error::{Error, Result},
-    event::{Event, Step},
-    file,
     manifest::Payload,
     store::{ObjectReader, SequentialReader},
-    verify::Finding,
 };
 
 /// Bytes of one read where there are no frames to go by.
@@ -55,24 +50,26 @@ pub struct Decoded {
     pub plain_blake3: String,
 }
 
-struct Sum {
-    bytes: u64,
-    hash: blake3::Hash,
+/// How many bytes passed by, and their hash.
+pub(super) struct Sum {
+    pub(super) bytes: u64,
+    pub(super) hash: blake3::Hash,
 }
 
+/// Bytes passing by, counted and hashed.
 #[derive(Default)]
-struct SumInProgress {
-    bytes: u64,
+pub(super) struct SumInProgress {
+    pub(super) bytes: u64,
     hash: blake3::Hasher,
 }
 
 impl SumInProgress {
-    fn add(&mut self, part: &[u8]) {
+    pub(super) fn add(&mut self, part: &[u8]) {
         self.bytes += part.len() as u64;
         self.hash.update(part);
     }
 
-    fn done(&self) -> Sum {
+    pub(super) fn done(&self) -> Sum {
         Sum { bytes: self.bytes, hash: self.hash.finalize() }
     }
 }
@@ -370,115 +367,4 @@ fn read_rest(object: &dyn ObjectReader, sum: &mut SumInProgress) -> Result<()> {
             count => sum.add(&buffer[..count]),
         }
     }
-}
-
-/// Reads the stored bytes of an artifact again and compares length and hash with its manifest.
-pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
-    let object = match open_expected(artifact)? {
-        Ok(object) => object,
-        Err(finding) => return Ok(vec![finding]),
-    };
-    let mut sum = SumInProgress::default();
-    let mut buffer = vec![0u8; FRAME_BYTES / 4];
-    loop {
-        cx.cancel().check()?;
-        match object.read_at(sum.bytes, &mut buffer)? {
-            0 => break,
-            count => sum.add(&buffer[..count]),
-        }
-        cx.emit(Event::Progress { step: Step::Checksum, done: sum.bytes });
-    }
-    let sum = sum.done();
-    let finding = compare_stored(artifact, sum.bytes, &sum.hash.to_hex());
-    Ok(finding.filter(|_| artifact.has_facts()).into_iter().collect())
-}
-
-/// Decodes an artifact's payload into a new private file, comparing everything with the manifest on the way.
-///
-/// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
-/// file could not be written. The file is not synced.
-pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
-    let mut out = file::create_private(path)?;
-    decode_into(artifact, cx, &mut |block| out.write_all(block).map_err(|e| Error::io("write", path, e)))
-}
-
-/// Decodes an artifact's payload block by block, comparing everything with the manifest on the way.
-pub(crate) fn decode_into(
-    artifact: &dyn Artifact,
-    cx: &Context,
-    take: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Vec<Finding>> {
-    let object = match open_expected(artifact)? {
-        Ok(object) => object,
-        Err(finding) => return Ok(vec![finding]),
-    };
-    let decoded = match give_all(object, artifact, cx, take) {
-        Ok(decoded) => decoded,
-        Err(error) if error.is_corruption() => return Ok(vec![damage(artifact, &error)]),
-        Err(error) => return Err(error),
-    };
-    if !artifact.has_facts() {
-        return Ok(Vec::new());
-    }
-    let payload = &artifact.manifest().payload;
-    let mut findings: Vec<Finding> =
-        compare_stored(artifact, decoded.bytes, &decoded.blake3).into_iter().collect();
-    if findings.is_empty()
-        && (decoded.plain_bytes, &decoded.plain_blake3) != (payload.plain_bytes, &payload.plain_blake3)
-    {
-        let what = format!(
-            "decodes to {} bytes with hash {}, expected {} with {}",
-            decoded.plain_bytes, decoded.plain_blake3, payload.plain_bytes, payload.plain_blake3
-        );
-        findings.push(Finding::stored("decode", artifact.location(), what));
-    }
-    Ok(findings)
-}
-
-fn give_all(
-    object: Arc<dyn ObjectReader>,
-    artifact: &dyn Artifact,
-    cx: &Context,
-    take: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Decoded> {
-    let mut decoder = Decoder::open(object, &artifact.manifest().payload, cx)?;
-    let mut done = 0;
-    while let Some(block) = decoder.next_block()? {
-        cx.cancel().check()?;
-        done += block.len() as u64;
-        take(block)?;
-        cx.emit(Event::Progress { step: Step::Decode, done });
-    }
-    decoder.finish()
-}
-
-/// Opens the payload if it is there and as long as it must be.
-fn open_expected(artifact: &dyn Artifact) -> Result<Result<Arc<dyn ObjectReader>, Finding>> {
-    let object = match artifact.open_payload() {
-        Ok(object) => object,
-        Err(error) if error.is_not_found() => {
-            return Ok(Err(Finding::stored("checksum", artifact.location(), "the payload is missing")));
-        }
-        Err(error) => return Err(error),
-    };
-    let expected = artifact.manifest().payload.bytes;
-    if object.size() == expected {
-        return Ok(Ok(object));
-    }
-    let what = format!("has {} bytes, expected {expected}", object.size());
-    Ok(Err(Finding::stored("checksum", artifact.location(), what)))
-}
-
-fn compare_stored(artifact: &dyn Artifact, bytes: u64, hash: &str) -> Option<Finding> {
-    let payload = &artifact.manifest().payload;
-    if bytes == payload.bytes && hash == payload.blake3 {
-        return None;
-    }
-    let what =
-        format!("has {bytes} bytes with hash {hash}, expected {} with {}", payload.bytes, payload.blake3);
-    Some(Finding::stored("checksum", artifact.location(), what))
-}
-
-fn damage(artifact: &dyn Artifact, error: &Error) -> Finding {
-    Finding::stored("decode", artifact.location(), error.to_string())
 }

@@ -7,12 +7,14 @@
 mod compression;
 mod decode;
 mod encode;
+mod reread;
 pub mod seek_table;
 
 pub use compression::{Compression, DEFAULT_COMPRESSION, Encoding, expected_plain_bytes, sniff};
-pub(crate) use decode::decode_into;
-pub use decode::{Decoded, Decoder, checksum, decode_to_file};
+pub use decode::{Decoded, Decoder};
 pub use encode::{Encoded, Encoder, encode_bytes};
+pub(crate) use reread::decode_into;
+pub use reread::{checksum, decode_to_file};
 
 /// Plain bytes per frame: large enough that compression loses under 1 %, small enough that a dozen fit in memory.
 pub const FRAME_BYTES: usize = 8 << 20;
