@@ -122,6 +122,11 @@ pub fn free_space(path: &Path) -> Result<u64> {
     fs4::available_space(path).map_err(|e| Error::io("measure the free space of", path, e))
 }
 
+/// Lets everybody else's threads go before the calling one, where the system can do that for one thread.
+pub fn yield_to_others() {
+    platform::yield_to_others();
+}
+
 /// This machine's name.
 pub fn host_name() -> Option<String> {
     platform::host_name()

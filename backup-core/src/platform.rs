@@ -60,6 +60,21 @@ pub(crate) fn host_name() -> Option<String> {
     std::env::var("COMPUTERNAME").ok()
 }
 
+/// Lets everybody else's threads go first; only the calling thread steps back.
+#[cfg(target_os = "linux")]
+pub(crate) fn yield_to_others() {
+    // Not being allowed to is no reason to stop.
+    let _ = rustix::process::nice(BACKGROUND_NICE);
+}
+
+/// Enough that a woken writer runs at once beside busy workers, and an idle machine shows no difference.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 10;
+
+/// Elsewhere niceness belongs to the whole process, of which this is a guest.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn yield_to_others() {}
+
 /// Ends this process as a power cut would: no destructor, no signal handler, no exit hook.
 #[cfg(all(unix, debug_assertions))]
 pub(crate) fn die() -> ! {

@@ -16,6 +16,7 @@ use backup_core::{
     Error, Result,
     context::Context,
     event::{Event, Step},
+    file,
     manifest::Manifest,
     verify::{Finding, Subject, Verifier},
 };
@@ -215,6 +216,7 @@ fn work_through(
     found: &Mutex<Vec<(usize, Finding)>>,
     cx: &Context,
 ) -> Result<()> {
+    file::yield_to_others();
     let connection = open_for_check(path, cx.cancel())?;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ use crate::{
     engine::PayloadSink,
     error::{Error, Result},
     event::{Event, Step},
+    file,
     manifest::Payload,
     store::ObjectWriter,
 };
@@ -359,12 +360,16 @@ fn trailer(compression: Compression, entries: &[FrameEntry]) -> Vec<u8> {
     }
 }
 
+/// Starts a worker, which the application's own threads come before.
 pub(super) fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
     thread::Builder::new()
         .name(format!("backup-{name}"))
-        .spawn(work)
+        .spawn(|| {
+            file::yield_to_others();
+            work()
+        })
         .map_err(|e| Error::from_io("could not start a thread", e))
 }
