@@ -24,6 +24,7 @@ use rusqlite::{Connection, types::ValueRef};
 
 use crate::{
     connection::{explain, open_for_check},
+    memory::BoundMapping,
     schema::{self, Definition},
 };
 
@@ -218,6 +219,7 @@ fn work_through(
 ) -> Result<()> {
     file::yield_to_others();
     let connection = open_for_check(path, cx.cancel())?;
+    let _mapping = BoundMapping::of(&connection, path)?;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(task) = tasks.get(number) else { return Ok(()) };

@@ -5,9 +5,6 @@ use std::{path::Path, time::Duration};
 use backup_core::{Error, ErrorKind, Result, context::CancelToken};
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-#[cfg(target_os = "linux")]
-use crate::{handle, platform};
-
 /// How long a lock of the application's is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -16,10 +13,6 @@ const FIRST_SAFE_VERSION: i32 = 3_051_003;
 
 /// Page cache of one checking connection, in KiB. Index look-ups jump about; what they need most must stay.
 const CHECK_CACHE_KIB: u32 = 32 << 10;
-
-/// How often a checking query looks at its memory, in virtual machine instructions: a tenth of a millisecond or so.
-#[cfg(target_os = "linux")]
-const MEMORY_INTERVAL: i32 = 2_000;
 
 /// How often a long query looks whether somebody cancelled, in virtual machine instructions.
 const CANCEL_INTERVAL: i32 = 20_000;
@@ -63,35 +56,8 @@ pub(crate) fn open_for_check(path: &Path, cancel: &CancelToken) -> Result<Connec
     connection
         .execute_batch(&format!("PRAGMA query_only=ON; PRAGMA cache_size=-{CHECK_CACHE_KIB}"))
         .map_err(|e| explain(e, "open", path))?;
-    bound_memory(&mut connection, path, cancel)?;
+    stop_on_cancel(&mut connection, cancel)?;
     Ok(connection)
-}
-
-/// Lets a checking connection map its file, which spares a copy per page, and gives the memory back before it shows.
-#[cfg(target_os = "linux")]
-fn bound_memory(connection: &mut Connection, path: &Path, cancel: &CancelToken) -> Result<()> {
-    /// Mapped pages count as memory of this process; beyond this much of it they are let go.
-    const MOST_RESIDENT: u64 = 136 << 20;
-    connection
-        .execute_batch("PRAGMA mmap_size=0x7fff0000; SELECT 1 FROM sqlite_schema LIMIT 1;")
-        .map_err(|e| explain(e, "map", path))?;
-    let Some(mapping) = handle::mapping(connection, path)? else { return stop_on_cancel(connection, cancel) };
-    let (cancel, resident) = (cancel.clone(), platform::Resident::new());
-    let look = move || {
-        if resident.bytes() > MOST_RESIDENT {
-            handle::release(mapping);
-        }
-        cancel.is_cancelled()
-    };
-    connection
-        .progress_handler(MEMORY_INTERVAL, Some(look))
-        .map_err(|e| Error::failed("could not watch for cancellation").with_source(e))
-}
-
-/// Elsewhere the page cache alone has to do.
-#[cfg(not(target_os = "linux"))]
-fn bound_memory(connection: &mut Connection, _path: &Path, cancel: &CancelToken) -> Result<()> {
-    stop_on_cancel(connection, cancel)
 }
 
 /// Opens a private database for writing, making it if it is missing.

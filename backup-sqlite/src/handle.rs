@@ -92,7 +92,6 @@ pub(crate) struct Mapping {
 }
 
 /// Where a connection has its file mapped; `None` where it has not.
-#[cfg(target_os = "linux")]
 pub(crate) fn mapping(connection: &Connection, path: &Path) -> Result<Option<Mapping>> {
     /// SQLite maps no more than this of a file (`SQLITE_MAX_MMAP_SIZE`).
     const MOST: u64 = 0x7fff_0000;
@@ -119,7 +118,8 @@ pub(crate) fn mapping(connection: &Connection, path: &Path) -> Result<Option<Map
 
 /// Gives the memory of a mapping back; what is looked at again comes back from the file.
 ///
-/// Only to be called from a callback of the connection that has the mapping, which then lives and does not move it.
+/// Only to be called while the connection lives that has the mapping and nobody resizes its file; reading it meanwhile,
+/// on any thread, is sound.
 #[cfg(target_os = "linux")]
 pub(crate) fn release(mapping: Mapping) {
     // SAFETY: the range is a shared mapping of a file (see above), whose pages the kernel can drop and read again.
@@ -131,6 +131,10 @@ pub(crate) fn release(mapping: Mapping) {
         )
     };
 }
+
+/// Elsewhere nothing is mapped.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn release(_mapping: Mapping) {}
 
 fn file_of(connection: &Connection, path: &Path) -> Result<*mut ffi::sqlite3_file> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();

@@ -14,6 +14,7 @@ mod dump;
 mod engine;
 mod extract;
 mod handle;
+mod memory;
 #[doc(hidden)]
 pub mod page;
 mod pages;

@@ -57,23 +57,30 @@ pub(crate) fn openers(_path: &Path) -> Vec<String> {
 }
 
 /// Tells how much memory this process has resident.
-#[cfg(target_os = "linux")]
-pub(crate) struct Resident(Option<File>);
+#[derive(Debug)]
+pub(crate) struct Resident(File);
 
-#[cfg(target_os = "linux")]
 impl Resident {
-    pub(crate) fn new() -> Self {
-        Self(File::open("/proc/self/statm").ok())
+    /// `None` where the system does not tell.
+    pub(crate) fn new() -> Option<Self> {
+        if cfg!(target_os = "linux") { File::open("/proc/self/statm").ok().map(Self) } else { None }
     }
 
     /// Bytes; the most there can be where it cannot be told.
+    #[cfg(unix)]
     pub(crate) fn bytes(&self) -> u64 {
         use std::os::unix::fs::FileExt;
         let mut text = [0u8; 64];
-        let count = self.0.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let count = self.0.read_at(&mut text, 0).unwrap_or(0);
         let fields = std::str::from_utf8(&text[..count]).unwrap_or_default();
         let pages = fields.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(u64::MAX);
         pages.saturating_mul(rustix::param::page_size() as u64)
+    }
+
+    /// Never asked, as there is none.
+    #[cfg(windows)]
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::MAX
     }
 }
 
