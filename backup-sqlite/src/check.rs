@@ -217,9 +217,10 @@ fn work_through(
     found: &Mutex<Vec<(usize, Finding)>>,
     cx: &Context,
 ) -> Result<()> {
-    file::yield_to_others();
     let connection = open_for_check(path, cx.cancel())?;
     let _mapping = BoundMapping::of(&connection, path)?;
+    // After the watcher has begun, which must not have to wait for a core.
+    file::yield_to_others();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(task) = tasks.get(number) else { return Ok(()) };

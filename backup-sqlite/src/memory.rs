@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// The process's memory beyond which mapped pages are given back.
-const MOST_RESIDENT: u64 = 120 << 20;
+const MOST_RESIDENT: u64 = 88 << 20;
 
 /// How often the watcher looks; at memory speed some ten megabytes pass by in this time.
-const INTERVAL: Duration = Duration::from_millis(3);
+const INTERVAL: Duration = Duration::from_millis(1);
 
 /// A connection's mapping and its watcher, which is gone before the connection, and with it the mapping, can be.
 #[derive(Debug)]
