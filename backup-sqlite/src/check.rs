@@ -25,6 +25,7 @@ use rusqlite::{Connection, types::ValueRef};
 use crate::{
     connection::{explain, open_for_check},
     memory::BoundMapping,
+    ownership,
     schema::{self, Definition},
 };
 
@@ -33,6 +34,9 @@ const MAX_THREADS: usize = 3;
 
 /// Findings kept per table and check: the first ones tell, a million would not tell more.
 const MAX_FINDINGS: usize = 20;
+
+/// The table of all definitions; its check covers the free list too.
+const SCHEMA_TABLE: &str = "sqlite_schema";
 
 /// `integrity_check`, `foreign_key_check`, definitions and row counts, on the decoded copy.
 #[derive(Debug)]
@@ -92,19 +96,19 @@ impl DetachedFromLog {
 
 /// One piece of work for a checking thread.
 enum Task {
-    /// Structure of every b-tree, free list, and that each page is used exactly once.
-    WholeFile,
-    /// One table: against its indexes, where it has any, then its rows against the manifest.
-    Table { name: String, has_index: bool, expected: Option<u64> },
+    /// The free list, and that each page belongs to one tree, chain or list; the trees begin at these pages.
+    Pages { roots: Vec<u32> },
+    /// One table's tree and rows, its indexes against them, and its rows against the manifest.
+    Table { name: String, expected: Option<u64> },
     /// One table's references.
     References(String),
 }
 
 /// Checks a private copy that nobody else has open; it is left byte for byte as it was.
 ///
-/// `PRAGMA integrity_check` runs on one core. Its parts do not depend on each other: `quick_check` covers the file as
-/// a whole, and `integrity_check(TABLE)` covers what remains of tables with indexes and of virtual tables
-/// (docs/design.md, "The full check in parts").
+/// `PRAGMA integrity_check` runs on one core. Its parts do not depend on each other: `integrity_check(TABLE)` covers
+/// every table, the schema's own and the free list with it included, and a walk of ours over the pages covers what
+/// lies between them (docs/design.md, "The full check in parts").
 pub(crate) fn check_copy(path: &Path, manifest: &Manifest, cx: &Context) -> Result<Vec<Finding>> {
     let detached = DetachedFromLog::new(path)?;
     let findings = look(path, manifest, cx);
@@ -150,20 +154,14 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
     let rows: HashMap<&str, u64> =
         manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
     let expected = |name: &str| rows.get(schema::identifier(name).as_str()).copied();
-    let mut listed: HashMap<&str, u64> = HashMap::new();
+    let mut indexes: HashMap<&str, u64> = HashMap::new();
     for index in definitions.iter().filter(|d| d.kind == "index") {
-        *listed.entry(&index.table).or_default() += 1;
+        *indexes.entry(&index.table).or_default() += 1;
     }
-    let indexes = |table: &Definition| {
-        let listed = listed.get(table.name.as_str()).copied().unwrap_or(0);
-        // A virtual table's own check belongs here, and a primary key WITHOUT ROWID is listed nowhere.
-        listed + u64::from(table.is_virtual() || has_no_rowid(connection, &table.name))
-    };
-    let mut tables: Vec<(&Definition, Option<u64>, u64)> = definitions
+    let mut tables: Vec<(&str, Option<u64>, u64)> = definitions
         .iter()
         .filter(|d| d.kind == "table")
-        .map(|d| (d, expected(&d.name), indexes(d)))
-        .filter(|(_, expected, indexes)| expected.is_some() || *indexes > 0)
+        .map(|d| (d.name.as_str(), expected(&d.name), indexes.get(d.name.as_str()).copied().unwrap_or(0)))
         .collect();
     tables.sort_by_key(|(_, rows, indexes)| std::cmp::Reverse(rows.unwrap_or(0).saturating_mul(1 + indexes)));
     let has_references = |name: &str| {
@@ -172,22 +170,18 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
     };
     let references: Vec<Task> = tables
         .iter()
-        .filter(|(table, ..)| has_references(&table.name))
-        .map(|(table, ..)| Task::References(table.name.clone()))
+        .filter(|(table, ..)| has_references(table))
+        .map(|(table, ..)| Task::References((*table).to_owned()))
         .collect();
-    let mut work = vec![Task::WholeFile];
-    work.extend(tables.into_iter().map(|(table, expected, indexes)| Task::Table {
-        name: table.name.clone(),
-        has_index: indexes > 0,
-        expected,
-    }));
+    let schema = Task::Table { name: SCHEMA_TABLE.to_owned(), expected: None };
+    let table =
+        |(name, expected, _): (&str, Option<u64>, u64)| Task::Table { name: name.to_owned(), expected };
+    let roots = definitions.iter().map(|d| d.root).filter(|root| *root > 0).collect();
+    let mut work: Vec<Task> = tables.into_iter().map(table).collect();
+    work.push(Task::Pages { roots });
+    work.push(schema);
     work.extend(references);
     work
-}
-
-fn has_no_rowid(connection: &Connection, table: &str) -> bool {
-    let sql = "SELECT l.wr FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.name = ?1";
-    connection.query_row(sql, [table], |row| row.get(0)).unwrap_or(true)
 }
 
 fn run_tasks(path: &Path, tasks: &[Task], cx: &Context) -> Result<Vec<Finding>> {
@@ -233,12 +227,10 @@ fn work_through(
 
 fn run_task(connection: &Connection, task: &Task, path: &Path) -> Result<Vec<Finding>> {
     match task {
-        Task::WholeFile => {
-            integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path)
-        }
-        Task::Table { name, has_index, expected } => {
+        Task::Pages { roots } => pages(connection, roots, path),
+        Task::Table { name, expected } => {
             let sql = format!("PRAGMA integrity_check({})", schema::quoted(name));
-            let mut findings = if *has_index { integrity(connection, &sql, name, path)? } else { Vec::new() };
+            let mut findings = integrity(connection, &sql, name, path)?;
             if let (Some(expected), true) = (expected, findings.is_empty()) {
                 findings.extend(count(connection, name, *expected, path)?);
             }
@@ -246,6 +238,15 @@ fn run_task(connection: &Connection, task: &Task, path: &Path) -> Result<Vec<Fin
         }
         Task::References(table) => references(connection, table, path),
     }
+}
+
+/// SQLite's own word is asked for only where ours is not a plain yes.
+fn pages(connection: &Connection, roots: &[u32], path: &Path) -> Result<Vec<Finding>> {
+    let complete = File::open(path).and_then(|file| ownership::is_plainly_complete(file, roots));
+    if complete.map_err(|e| Error::io("read", path, e))? {
+        return Ok(Vec::new());
+    }
+    integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path)
 }
 
 fn integrity(connection: &Connection, sql: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {

@@ -16,6 +16,8 @@ mod extract;
 mod handle;
 mod memory;
 #[doc(hidden)]
+pub mod ownership;
+#[doc(hidden)]
 pub mod page;
 mod pages;
 mod platform;

@@ -117,9 +117,19 @@ impl PageHeader {
         });
         left.chain(right_most)
     }
+
+    /// The cells, each from its first byte to the end of the page; `None` where a pointer leaves the page.
+    pub fn cells<'p>(&self, page: &'p [u8]) -> impl Iterator<Item = Option<&'p [u8]>> + use<'p> {
+        let pointers = self.offset + self.size();
+        (0..usize::from(self.cells)).map(move |cell| {
+            let at = pointers + cell * 2;
+            page.get(usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?]))..)
+        })
+    }
 }
 
-fn be32(bytes: &[u8], at: usize) -> u32 {
+/// The big-endian number at `at`, which must lie in `bytes`.
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 

@@ -1,7 +1,13 @@
-//! A database header and b-tree pages: children are as many as the header says, whatever the cells say.
+//! A database header and b-tree pages: children are as many as the header says, whatever the cells say, and the walk
+//! over all pages ends.
 #![no_main]
 
-use backup_sqlite::page::{DatabaseHeader, PageHeader};
+use std::io::Cursor;
+
+use backup_sqlite::{
+    ownership::is_plainly_complete,
+    page::{DatabaseHeader, PageHeader},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,4 +19,5 @@ fuzz_target!(|bytes: &[u8]| {
         let expected = if header.is_interior() { usize::from(header.cells) + 1 } else { 0 };
         assert_eq!(header.children(bytes).count(), expected);
     }
+    let _ = is_plainly_complete(Cursor::new(bytes), &[2, 3]);
 });

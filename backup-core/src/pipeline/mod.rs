@@ -7,6 +7,7 @@
 mod compression;
 mod decode;
 mod encode;
+mod prepared_file;
 mod reread;
 pub mod seek_table;
 

@@ -5,6 +5,7 @@ use std::{io::Write, path::Path, sync::Arc};
 use super::{
     FRAME_BYTES,
     decode::{Decoded, Decoder, SumInProgress},
+    prepared_file::PreparedFile,
 };
 use crate::{
     artifact::Artifact,
@@ -42,8 +43,12 @@ pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
 /// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
 /// file could not be written. The file is not synced.
 pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
-    let mut out = file::create_private(path)?;
-    decode_into(artifact, cx, &mut |block| out.write_all(block).map_err(|e| Error::io("write", path, e)))
+    let mut out = PreparedFile::new(file::create_private(path)?, artifact.manifest().payload.plain_bytes);
+    let findings = decode_into(artifact, cx, &mut |block| {
+        out.write_all(block).map_err(|e| Error::io("write", path, e))
+    })?;
+    out.finish().map_err(|e| Error::io("write", path, e))?;
+    Ok(findings)
 }
 
 /// Decodes an artifact's payload block by block, comparing everything with the manifest on the way.
