@@ -1,6 +1,15 @@
 //! The PostgreSQL engine. This version holds its place in the house: what a PostgreSQL source is called, and the
 //! refusal to back one up.
 
+#[doc(hidden)]
+pub mod archive;
+#[doc(hidden)]
+pub mod conninfo;
+#[doc(hidden)]
+pub mod rows;
+#[doc(hidden)]
+pub mod session;
+
 use backup_core::{Error, ErrorKind};
 
 /// The engine's name in manifests.

@@ -1,0 +1,1 @@
+//! pg_dump's custom format.

@@ -1,0 +1,1 @@
+//! Rows of COPY text, counted and folded into a digest.
