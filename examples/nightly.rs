@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let taken = app.run(RunOptions::default().with_tag("nightly"))?;
     println!("{} holds {} rows", taken.id(), taken.manifest.rows.unwrap_or(0));
 
-    let drill = app.drill(taken.id(), &["SELECT count(*) FROM sqlite_schema".to_owned()])?;
+    let drill = app.drill(taken.id(), &DrillOptions::default().with_smoke(["SELECT count(*) FROM sqlite_schema"]))?;
     println!("restored and proven in {:.2} s", drill.proof.restore_seconds.unwrap_or(0.0));
 
     let a_day = jiff::SignedDuration::from_hours(24);

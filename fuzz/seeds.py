@@ -11,6 +11,7 @@ import sqlite3
 import struct
 import subprocess
 import tempfile
+import zlib
 
 SEEDS = pathlib.Path(__file__).parent / "seeds"
 SEEKABLE_MAGIC = 0x8F92EAB1
@@ -27,6 +28,7 @@ def main() -> None:
         "wal": logs(),
         "page": pages(),
         "payload_decode": choices(),
+        "pg_archive": archives(),
     }.items():
         folder = SEEDS / target
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +160,55 @@ def pages() -> dict[str, bytes]:
         kinds.setdefault(database[at], database[at : at + 512])
     trees = {f"kind_{kind:02x}": page for kind, page in kinds.items() if kind in (0x02, 0x05, 0x0A, 0x0D)}
     return {"first": database[:512], **trees}
+
+
+def archives() -> dict[str, bytes]:
+    """See fuzz_targets/pg_archive.rs: the first byte is the size of the pieces; the rest is an archive."""
+    # The frame that pg_dump begins, with the text as one block that is not compressed.
+    frame = bytes.fromhex("04224d184040c0") + struct.pack("<I", 1 << 31 | len(COPY_TEXT)) + COPY_TEXT + bytes(4)
+    whole = {
+        "plain_14": archive(14, 0, COPY_TEXT),
+        "gzip_14": archive(14, 6, zlib.compress(COPY_TEXT)),
+        "gzip_15": archive(15, 1, zlib.compress(COPY_TEXT)),
+        "lz4_16": archive(16, 2, frame),
+        "zstd_16": archive(16, 3, zstd(COPY_TEXT)),
+        "directory": archive(16, 0, COPY_TEXT, letter=5),
+    }
+    return {name: bytes([64]) + seed for name, seed in whole.items()}
+
+
+COPY_TEXT = b"1\tone\n2\t\\N\n3\t\\\\.\n\\.\n\n\n"
+
+
+def archive(minor: int, compression: int, data: bytes, letter: int = 1) -> bytes:
+    """A table and a large object, as pg_dump -Fc lays them out in format 1.`minor`."""
+
+    def number(value: int) -> bytes:
+        return bytes([value < 0]) + struct.pack("<I", abs(value))
+
+    def string(text: str | None) -> bytes:
+        return number(-1) if text is None else number(len(text.encode())) + text.encode()
+
+    def entry(dump_id: int, desc: str, copy: str | None, dependency: int) -> bytes:
+        has_data = copy is not None
+        fields = number(dump_id) + number(has_data) + string("1259") + string("16384")
+        fields += string('odd "t"') + string(desc) + number(3 if has_data else 2)
+        for text in (None if has_data else "CREATE TABLE t ();", "", copy, "public", None):
+            fields += string(text)
+        fields += string("heap") * (minor >= 14) + number(ord("r")) * (minor >= 16)
+        fields += string("postgres") + string("false") + string(str(dependency)) + string(None)
+        if letter != 1:
+            return fields + string(f"{dump_id}.dat" if has_data else "")
+        return fields + bytes([1 if has_data else 3]) + bytes(8)
+
+    header = b"PGDMP" + bytes([1, minor, 0, 4, 8, letter])
+    header += bytes([compression]) if minor >= 15 else number(compression)
+    header += b"".join(map(number, (0, 30, 8, 21, 10, 126, 0)))
+    header += string("shop") + string("15.18") + string("15.18")
+    entries = [entry(1, "TABLE", None, 2), entry(2, "TABLE DATA", "COPY t FROM stdin;\n", 1), entry(3, "BLOBS", "", 1)]
+    chunks = b"".join(number(len(chunk)) + chunk for chunk in (data[:20], data[20:])) + number(0)
+    blocks = bytes([1]) + number(2) + chunks + bytes([3]) + number(3) + number(4711) + chunks + number(0)
+    return header + number(len(entries)) + b"".join(entries) + blocks * (letter == 1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ use backup_core::{
     engine::BackupEngine,
     id::BackupId,
     manifest::Manifest,
-    operation::{self, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified},
+    operation::{self, DrillOptions, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified},
     vault::Vault,
     verify::Level,
 };
@@ -68,10 +68,10 @@ impl Job {
     pub fn drill(
         &self,
         id: &BackupId,
-        smoke: Vec<String>,
+        options: DrillOptions,
     ) -> impl Future<Output = Result<Verified>> + Send + use<> {
         let id = id.clone();
-        self.through(move |job| job.drill(&id, &smoke))
+        self.through(move |job| job.drill(&id, &options))
     }
 
     /// Brings a backup back.
@@ -121,12 +121,12 @@ impl BlockingJob {
 
     /// Verifies a backup and stores the proof.
     pub fn verify(&self, id: &BackupId, level: Level) -> Result<Verified> {
-        operation::verify(&self.0.vault, &self.artifact(id)?, &*self.0.engine, level, &[], &self.0.context)
+        operation::verify(&self.0.vault, &self.artifact(id)?, &*self.0.engine, level, &DrillOptions::default(), &self.0.context)
     }
 
     /// Restores a backup into a scratch place, compares, asks the smoke queries, measures, and stores the proof.
-    pub fn drill(&self, id: &BackupId, smoke: &[String]) -> Result<Verified> {
-        operation::drill(&self.0.vault, &self.artifact(id)?, &*self.0.engine, smoke, &self.0.context)
+    pub fn drill(&self, id: &BackupId, options: &DrillOptions) -> Result<Verified> {
+        operation::drill(&self.0.vault, &self.artifact(id)?, &*self.0.engine, options, &self.0.context)
     }
 
     /// Brings a backup back.

@@ -32,12 +32,12 @@ mod place;
 mod source;
 
 pub use backup_core::{
-    Error, ErrorKind, Result, artifact, content::Content, context, context::CancelToken, context::Context,
+    Error, ErrorKind, Result, artifact, capture, capture::CaptureOptions, capture::DumpFormat, content::Content, context, context::CancelToken, context::Context,
     crash, engine, event, file, guardrail::Guardrails, id, id::BackupId, id::SourceName, manifest::Manifest,
     operation, pipeline, proof::Proof, retention, scratch, selector::Selector, store, vault, verify,
     verify::Level,
 };
-pub use operation::{Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
+pub use operation::{DrillOptions, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
 
 pub use crate::{
     backups::{Backups, BackupsBuilder},

@@ -2,7 +2,9 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use backup_core::{Error, ErrorKind, Result, engine::BackupEngine, id::SourceName};
+use backup_core::{
+    Error, ErrorKind, Result, engine::BackupEngine, id::SourceName, manifest::Manifest,
+};
 
 /// A database to protect: `sqlite:PATH`, a path to an SQLite file, `postgres://…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +51,37 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// The name its vault has unless told otherwise: the file's name without its last extension.
+    /// The name its vault has unless told otherwise: the file's name without its last extension, or the database's.
     pub fn default_name(&self) -> SourceName {
         match self {
             Self::Sqlite(path) => {
                 SourceName::from_text(&path.file_stem().unwrap_or_default().to_string_lossy())
             }
-            Self::Postgres(_) => SourceName::from_text("postgres"),
+            Self::Postgres(text) => {
+                SourceName::from_text(&self.postgres_database(text).unwrap_or_else(|| "postgres".to_owned()))
+            }
         }
+    }
+
+    /// Whether this is the database that an artifact was taken from.
+    pub fn is_source_of(&self, manifest: &Manifest) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(text) => {
+                manifest.source.engine == "postgres"
+                    && self.postgres_database(text).as_deref() == Some(manifest.source.database.as_str())
+            }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres_database(&self, text: &str) -> Option<String> {
+        backup_pg::database_name(text).ok()
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres_database(&self, _text: &str) -> Option<String> {
+        None
     }
 
     /// The engine that reads it.
@@ -68,7 +93,7 @@ impl Source {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => Ok(Arc::new(backup_sqlite::SqliteEngine::new(path))),
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => Err(backup_pg::unsupported()),
+            Self::Postgres(text) => Ok(Arc::new(backup_pg::PgEngine::new(text)?)),
             #[allow(unreachable_patterns)]
             other => {
                 Err(Error::new(ErrorKind::Unsupported, format!("this build has no engine for \"{other}\"")))

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-use backup::{Backups, BlockingJob, RunOptions};
+use backup::{Backups, BlockingJob, DrillOptions, RunOptions};
 use rusqlite::Connection;
 
 const ROUNDS: i64 = 100;
@@ -156,5 +156,5 @@ fn the_asynchronous_door_works_on_any_runtime_and_a_dropped_future_leaves_nothin
     });
     let listed = pollster::block_on(job.list()).unwrap();
     assert!(listed.iter().any(|manifest| manifest.id == *taken.id()));
-    assert!(pollster::block_on(job.drill(taken.id(), vec!["SELECT 1".into()])).unwrap().is_ok());
+    assert!(pollster::block_on(job.drill(taken.id(), DrillOptions::default().with_smoke(["SELECT 1"]))).unwrap().is_ok());
 }

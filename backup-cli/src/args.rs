@@ -2,13 +2,14 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use backup::{Content, Level, pipeline::Compression};
+use backup::{Content, DumpFormat, Level, pipeline::Compression};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 const EXAMPLES: &str = "\
 Examples:
   backup run app.db                              a proven backup of a live database, into ./backups
+  backup run postgres://app@db1/shop             the same of a PostgreSQL database
   backup --store /var/backups run app.db         the same, into another store
   backup list                                    what there is
   backup restore latest --to sqlite:copy.db      bring the newest back, into a new file
@@ -56,7 +57,7 @@ pub(crate) enum Command {
     /// Show everything known of one backup
     Show(IdArg),
     /// Write the decoded payload to stdout
-    Cat(IdArg),
+    Cat(CatArgs),
     /// Write one table as SQL or CSV that can be reviewed
     Extract(ExtractArgs),
     /// How sources stand; exit 3 when something is not as it should be
@@ -80,11 +81,14 @@ Examples:
   backup run app.db
   backup run app.db --tag pre-migration
   backup run sqlite:/srv/app.db --content schema
+  backup run postgres://app@db1/shop      password from PGPASSWORD or .pgpass, as psql takes it
+  backup run postgres:                    PGHOST, PGDATABASE, PGUSER … say which
+  backup run postgres://db1/shop --compression pg:gzip:9   a plain .dump file, as pg_dump -Fc -Z9 makes it
   backup run app.db --verify checksum     faster: without the full integrity check")]
 pub(crate) struct RunArgs {
-    /// The database: a path, or sqlite:PATH [default: $DATABASE_URL, also from .env]
+    /// The database: a path, sqlite:PATH, postgres://… or postgres: [default: $DATABASE_URL, also from .env]
     pub(crate) source: Option<String>,
-    /// The name of its vault [default: the file's name without extension]
+    /// The name of its vault [default: the file's name without extension, or the database's]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// What it shall hold: full, schema or data
@@ -93,7 +97,31 @@ pub(crate) struct RunArgs {
     /// Why it is taken; may be given more than once
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
-    /// zstd, zstd:LEVEL, gzip:LEVEL or none
+    /// Only tables that match this pattern, as in psql; may be given more than once (PostgreSQL)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) table: Vec<String>,
+    /// No tables that match this pattern (PostgreSQL)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude_table: Vec<String>,
+    /// No rows of tables that match this pattern, only their definitions (PostgreSQL)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude_table_data: Vec<String>,
+    /// Only schemas that match this pattern (PostgreSQL)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) schema: Vec<String>,
+    /// custom, plain or directory [default: custom] (PostgreSQL)
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<DumpFormat>,
+    /// Also count every table on the server, in the same snapshot (PostgreSQL)
+    #[arg(long)]
+    pub(crate) cross_check: bool,
+    /// Leave owners and privileges out; they can also be left out at restore (PostgreSQL)
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Seconds a lock on a table is waited for (PostgreSQL)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lock_wait: Option<u64>,
+    /// zstd, zstd:LEVEL, gzip:LEVEL, none, or pg:gzip:LEVEL, pg:zstd:LEVEL, pg:lz4 for pg_dump's own
     #[arg(long, value_name = "C")]
     pub(crate) compression: Option<Compression>,
     /// How deep it is verified before it counts: none, checksum, structure or restore
@@ -120,6 +148,26 @@ pub(crate) struct ListArgs {
 pub(crate) struct IdArg {
     /// An id, the beginning of one, latest, latest:CONTENT, SOURCE/latest, or a path to an artifact file
     pub(crate) id: String,
+}
+
+/// Write the decoded payload to stdout
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup cat latest > shop.dump
+  backup cat shop/latest --format sql | sed 's/old_owner/new_owner/' | psql -v ON_ERROR_STOP=1 -d copy")]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) backup: IdArg,
+    /// As it is, or as the SQL text that psql reads
+    #[arg(long, default_value = "payload")]
+    pub(crate) format: CatFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CatFormat {
+    Payload,
+    Sql,
 }
 
 /// Write one table as SQL or CSV that can be reviewed
@@ -194,6 +242,9 @@ pub(crate) struct DrillArgs {
     /// A query the restored database must answer; may be given more than once
     #[arg(long, value_name = "SQL")]
     pub(crate) smoke: Vec<String>,
+    /// The PostgreSQL server on which the scratch database is made [default: the one it was taken from]
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) on: Option<String>,
 }
 
 /// Bring a backup back
@@ -204,17 +255,34 @@ Examples:
   backup restore latest --replace                       in the place of the database it was taken from
   backup restore latest --table customers --yes         only one table, into the live database
   backup restore latest --replace --dry-run             what would happen
+  backup restore shop/latest --to postgres://db1/copy   into a new PostgreSQL database
+  backup restore latest --to postgres: --into-empty     at a container's first start; later it does nothing
 
 What stood there before is kept beside it, and the line that undoes the restore is printed.")]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) backup: IdArg,
-    /// Where to: sqlite:PATH or a path [default: where it was taken from]
+    /// Where to: sqlite:PATH, a path, or postgres://…/DATABASE [default: where it was taken from]
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: Option<String>,
     /// Only this table; may be given more than once
     #[arg(long, value_name = "T")]
     pub(crate) table: Vec<String>,
+    /// Only definitions, no rows (PostgreSQL)
+    #[arg(long, conflicts_with = "data_only")]
+    pub(crate) schema_only: bool,
+    /// Only rows, into a database with the same definitions and no rows (PostgreSQL)
+    #[arg(long)]
+    pub(crate) data_only: bool,
+    /// Do nothing, and say so, where the database has tables already (PostgreSQL)
+    #[arg(long, conflicts_with = "replace")]
+    pub(crate) into_empty: bool,
+    /// Everything belongs to the restoring user (PostgreSQL)
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Nobody is granted anything (PostgreSQL)
+    #[arg(long)]
+    pub(crate) no_privileges: bool,
     /// Take the place of what stands there, which is kept beside
     #[arg(long)]
     pub(crate) replace: bool,

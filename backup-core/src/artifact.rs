@@ -34,6 +34,11 @@ pub trait Artifact: fmt::Debug + Send + Sync {
     /// Where the payload lies, for messages.
     fn location(&self) -> String;
 
+    /// A folder on its own disk where working copies may lie, if there is one.
+    fn working_folder(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Whether the manifest says how many bytes there must be and what they hash to.
     fn has_facts(&self) -> bool {
         true
@@ -77,6 +82,10 @@ impl Artifact for StoredArtifact {
 
     fn location(&self) -> String {
         format!("{}/{} in {}", self.folder, self.manifest.payload.name, self.store)
+    }
+
+    fn working_folder(&self) -> Option<PathBuf> {
+        self.store.local_folder().map(Path::to_owned)
     }
 }
 
@@ -151,6 +160,10 @@ impl Artifact for FileArtifact {
 
     fn location(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn working_folder(&self) -> Option<PathBuf> {
+        self.path.parent().map(Path::to_owned)
     }
 
     fn has_facts(&self) -> bool {

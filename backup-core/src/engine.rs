@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Write},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
@@ -12,9 +13,10 @@ use serde_json::Value;
 
 use crate::{
     artifact::Artifact,
+    capture::{CaptureOptions, DumpFormat},
     content::Content,
     context::Context,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     manifest::{Manifest, SourceFacts, TableFacts, WalRange},
     scratch::Scratch,
     verify::{Finding, Level, Subject, Verifier},
@@ -28,8 +30,8 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What this engine can do.
     fn capabilities(&self) -> EngineCapabilities;
 
-    /// What the name of a payload of this content ends with before its layers, e.g. `.db`.
-    fn extension(&self, content: Content) -> &'static str;
+    /// What the name of such a payload ends with before its layers, e.g. `.db`.
+    fn extension(&self, request: &CaptureRequest) -> &'static str;
 
     /// Looks at the source: is it reachable, what is it, how large. Cheap, and the first thing a run does.
     ///
@@ -58,8 +60,8 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Loads an artifact beside its target. The target is not touched.
     fn load(&self, artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>>;
 
-    /// A target inside a scratch folder, for drills.
-    fn scratch_target(&self, scratch: &Scratch) -> Result<Target>;
+    /// A target for a drill: inside a scratch folder, or a new database on the server of `on`, else of the source.
+    fn scratch_target(&self, scratch: &Scratch, on: Option<&Target>) -> Result<Target>;
 
     /// Writes one table of an artifact as reviewable text.
     ///
@@ -73,6 +75,22 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
         out: &mut dyn Write,
         cx: &Context,
     ) -> Result<u64>;
+
+    /// Writes an artifact as SQL text that the database's own shell reads.
+    ///
+    /// # Errors
+    /// `Unsupported` where its form has no such text.
+    fn write_sql(&self, subject: &Subject<'_>, _out: &mut dyn Write, _cx: &Context) -> Result<()> {
+        let id = &subject.artifact().manifest().id;
+        Err(Error::new(ErrorKind::Unsupported, format!("\"{id}\" cannot be written as SQL text"))
+            .with_hint("`backup cat` without --format gives its bytes as they are."))
+    }
+
+    /// Says what an artifact that somebody else made holds: everything a capture would have said of it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is damaged or cut short; `Unsupported` when it is nothing this engine makes.
+    fn describe(&self, subject: &Subject<'_>, cx: &Context) -> Result<Captured>;
 }
 
 /// What an engine can do.
@@ -85,12 +103,44 @@ pub struct EngineCapabilities {
     pub selective_restore: bool,
     /// Restores can stop at an instant between two backups.
     pub point_in_time: bool,
+    /// Single tables can be captured.
+    pub selective_capture: bool,
+    /// The forms it can dump in; empty where there is only one.
+    pub formats: &'static [DumpFormat],
+    /// A capture can be counted by its source too.
+    pub cross_check: bool,
+    /// The check of an artifact's structure works on a decoded copy, which takes as much room as the source.
+    pub checks_copy: bool,
 }
 
 impl EngineCapabilities {
     /// The capabilities of an engine that captures these contents and restores them whole.
     pub fn new(contents: &'static [Content]) -> Self {
-        Self { contents, selective_restore: false, point_in_time: false }
+        Self {
+            contents,
+            selective_restore: false,
+            point_in_time: false,
+            selective_capture: false,
+            formats: &[],
+            cross_check: false,
+            checks_copy: false,
+        }
+    }
+
+    /// With single tables and several forms to capture in.
+    #[must_use]
+    pub fn with_dumps(mut self, formats: &'static [DumpFormat]) -> Self {
+        self.selective_capture = true;
+        self.cross_check = true;
+        self.formats = formats;
+        self
+    }
+
+    /// With a structure check that works on a decoded copy.
+    #[must_use]
+    pub fn with_checks_of_a_copy(mut self) -> Self {
+        self.checks_copy = true;
+        self
     }
 
     /// With single tables restorable.
@@ -128,12 +178,14 @@ pub struct CaptureRequest {
     pub parent: Option<Manifest>,
     /// A folder for working copies, for engines and sources that need one; a run gives one when asked.
     pub scratch: Option<PathBuf>,
+    /// What of the source, in which form.
+    pub options: CaptureOptions,
 }
 
 impl CaptureRequest {
     /// A request for one content.
     pub fn new(content: Content) -> Self {
-        Self { content, parent: None, scratch: None }
+        Self { content, parent: None, scratch: None, options: CaptureOptions::default() }
     }
 }
 
@@ -257,6 +309,29 @@ pub struct RestoreRequest {
     pub until: Option<RecoveryTarget>,
     /// Whether what stands there may be replaced (it is kept beside).
     pub replace: bool,
+    /// Definitions, rows, or both.
+    pub part: RestorePart,
+    /// Do nothing where the target holds anything already, instead of refusing.
+    pub into_empty: bool,
+    /// Sessions that load at once; `None` is the engine's own choice.
+    pub jobs: Option<NonZeroUsize>,
+    /// Everything belongs to the restoring user afterwards.
+    pub no_owner: bool,
+    /// Nobody is granted anything.
+    pub no_privileges: bool,
+}
+
+/// What of an artifact is restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestorePart {
+    /// Definitions and rows.
+    #[default]
+    All,
+    /// Definitions only.
+    Schema,
+    /// Rows only, into the same definitions.
+    Data,
 }
 
 /// Where in time a restore stops.
@@ -279,12 +354,12 @@ pub enum RecoveryTarget {
 pub struct RestorePlan {
     /// Onto what.
     pub target: Target,
-    /// Only these tables; empty is everything.
-    pub tables: Vec<String>,
-    /// Until when.
-    pub until: Option<RecoveryTarget>,
+    /// What was asked for.
+    pub request: RestoreRequest,
     /// Whether something stands there and will be kept beside.
     pub replaces: bool,
+    /// Why nothing will be done, where nothing will.
+    pub skipped: Option<String>,
     /// Bytes that will be written.
     pub writes: u64,
     /// What will happen, one line per step, for people.
@@ -294,7 +369,14 @@ pub struct RestorePlan {
 impl RestorePlan {
     /// A plan that writes `writes` bytes onto `target`.
     pub fn new(target: Target, writes: u64) -> Self {
-        Self { target, tables: Vec::new(), until: None, replaces: false, writes, steps: Vec::new() }
+        Self {
+            target,
+            request: RestoreRequest::default(),
+            replaces: false,
+            skipped: None,
+            writes,
+            steps: Vec::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Everything here blocks; nothing here makes a runtime. The crate `backup` has the asynchronous door.
 
 pub mod artifact;
+pub mod capture;
 pub mod content;
 pub mod context;
 pub mod crash;

@@ -191,6 +191,11 @@ impl Manifest {
         self.suspect.is_empty()
     }
 
+    /// Whether tables or schemas were left out, so that it alone does not bring its source back.
+    pub fn is_partial(&self) -> bool {
+        crate::capture::SELECTION_KEYS.iter().any(|key| self.options.contains_key(*key))
+    }
+
     /// The document, sealed: its `seal` is the BLAKE3 of the same document without it, as compact JSON with sorted keys.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let mut document = self.document()?;

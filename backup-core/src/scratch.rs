@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    artifact::Artifact,
     context::Context,
     error::{Error, ErrorKind, Result},
     file,
@@ -34,7 +35,20 @@ impl Scratch {
     /// # Errors
     /// `NoSpace` when `needed` bytes are not free there.
     pub fn for_store(store: &dyn Store, needed: u64, cx: &Context) -> Result<Self> {
-        let scratch = match (cx.scratch(), store.local_folder()) {
+        Self::beside(store.local_folder(), needed, cx)
+    }
+
+    /// A scratch folder for working on one artifact: where the context says, else on the artifact's own disk, else in
+    /// this user's cache folder.
+    ///
+    /// # Errors
+    /// `NoSpace` when `needed` bytes are not free there.
+    pub fn for_artifact(artifact: &dyn Artifact, needed: u64, cx: &Context) -> Result<Self> {
+        Self::beside(artifact.working_folder().as_deref(), needed, cx)
+    }
+
+    fn beside(folder: Option<&Path>, needed: u64, cx: &Context) -> Result<Self> {
+        let scratch = match (cx.scratch(), folder) {
             (Some(chosen), _) => Self::create_in(chosen)?,
             (None, Some(local)) => match Self::create_in(&local.join(SCRATCH_FOLDER)) {
                 Err(error) if error.kind() == ErrorKind::Denied => Self::create_in(&cache_folder()?)?,

@@ -49,7 +49,7 @@ impl Catalogue {
     pub fn newest_good(&self, content: Content) -> Option<&StoredArtifact> {
         let is_candidate = |artifact: &&StoredArtifact| {
             let manifest = artifact.manifest();
-            manifest.content == content && manifest.is_good()
+            manifest.content == content && manifest.is_good() && !manifest.is_partial()
         };
         self.artifacts.iter().rev().find(is_candidate)
     }

@@ -1,7 +1,7 @@
 //! Checks of an artifact, and what they find.
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,7 +13,7 @@ use crate::{
     artifact::Artifact,
     context::Context,
     error::{Error, Result},
-    pipeline::decode_to_file,
+    pipeline::{decode_into, decode_to_file},
     scratch::Scratch,
 };
 
@@ -131,6 +131,8 @@ pub struct Subject<'a> {
     artifact: &'a dyn Artifact,
     scratch: Option<&'a Scratch>,
     copy: OnceCell<DecodedCopy>,
+    /// What reading the payload showed of its stored bytes; `None` until somebody read it.
+    decoded: RefCell<Option<Vec<Finding>>>,
 }
 
 /// A payload decoded into a file.
@@ -145,12 +147,18 @@ pub struct DecodedCopy {
 impl<'a> Subject<'a> {
     /// An artifact that decodes into `scratch` when a verifier asks.
     pub fn new(artifact: &'a dyn Artifact, scratch: &'a Scratch) -> Self {
-        Self { artifact, scratch: Some(scratch), copy: OnceCell::new() }
+        Self { artifact, scratch: Some(scratch), copy: OnceCell::new(), decoded: RefCell::default() }
+    }
+
+    /// An artifact for verifiers that are content to see its bytes pass by ([`Subject::read`]).
+    pub fn streamed(artifact: &'a dyn Artifact) -> Self {
+        Self { artifact, scratch: None, copy: OnceCell::new(), decoded: RefCell::default() }
     }
 
     /// An artifact whose decoded copy already stands somewhere: the restored file beside its target.
     pub fn restored(artifact: &'a dyn Artifact, path: PathBuf) -> Self {
-        Self { artifact, scratch: None, copy: OnceCell::from(DecodedCopy { path, findings: Vec::new() }) }
+        let copy = OnceCell::from(DecodedCopy { path, findings: Vec::new() });
+        Self { artifact, scratch: None, copy, decoded: RefCell::default() }
     }
 
     /// The artifact.
@@ -166,7 +174,24 @@ impl<'a> Subject<'a> {
         let scratch = self.scratch.ok_or_else(|| Error::failed("no room for a working copy was given"))?;
         let path = scratch.path().join("copy");
         let findings = decode_to_file(self.artifact, &path, cx)?;
+        *self.decoded.borrow_mut() = Some(findings.clone());
         Ok(self.copy.get_or_init(|| DecodedCopy { path, findings }))
+    }
+
+    /// Gives out the decoded payload, in order and in pieces, comparing everything with the manifest on the way.
+    /// Whether it was whole; what was not is in [`Subject::decoded`].
+    ///
+    /// Each call decodes anew. What `take` refuses ends it.
+    pub fn read(&self, cx: &Context, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        let findings = decode_into(self.artifact, cx, take)?;
+        let is_whole = findings.is_empty();
+        *self.decoded.borrow_mut() = Some(findings);
+        Ok(is_whole)
+    }
+
+    /// What decoding showed of the stored bytes; `None` when nobody decoded them yet.
+    pub fn decoded(&self) -> Option<Vec<Finding>> {
+        self.decoded.borrow().clone()
     }
 
     /// The decoded copy's path, if the copy is whole.

@@ -17,6 +17,7 @@ use backup_core::{
         RestoreRequest, SourceReport, Staged, Target,
     },
     manifest::{Manifest, SourceFacts, TableFacts},
+    pipeline::FRAME_BYTES,
     scratch::Scratch,
     verify::{Finding, Level, Subject, Verifier},
 };
@@ -61,11 +62,11 @@ impl fmt::Display for SqliteEngine {
 
 impl BackupEngine for SqliteEngine {
     fn capabilities(&self) -> EngineCapabilities {
-        EngineCapabilities::new(&[Content::Full, Content::Schema, Content::Data]).with_selective_restore()
+        EngineCapabilities::new(&[Content::Full, Content::Schema, Content::Data]).with_selective_restore().with_checks_of_a_copy()
     }
 
-    fn extension(&self, content: Content) -> &'static str {
-        if content.is_rolling() { ".sql" } else { ".db" }
+    fn extension(&self, request: &CaptureRequest) -> &'static str {
+        if request.content.is_rolling() { ".sql" } else { ".db" }
     }
 
     fn inspect(&self, _cx: &Context) -> Result<SourceReport> {
@@ -111,7 +112,10 @@ impl BackupEngine for SqliteEngine {
         restore::load(artifact, plan, cx)
     }
 
-    fn scratch_target(&self, scratch: &Scratch) -> Result<Target> {
+    fn scratch_target(&self, scratch: &Scratch, on: Option<&Target>) -> Result<Target> {
+        if let Some(server) = on {
+            return Err(Error::invalid(format!("a drill of an SQLite backup needs no server such as \"{server}\"")));
+        }
         Ok(Target::SqliteFile(scratch.path().join("drill.db")))
     }
 
@@ -136,11 +140,42 @@ impl BackupEngine for SqliteEngine {
         }
         extract::extract(&copy.path, table, format, out, cx)
     }
+
+    fn describe(&self, subject: &Subject<'_>, cx: &Context) -> Result<Captured> {
+        let copy = subject.copy(cx)?;
+        if let Some(finding) = copy.findings.first() {
+            return Err(Error::corrupt(format!("it is damaged: {finding}")));
+        }
+        Ok(describe(snapshot::capture(&copy.path, None, &mut Nowhere::default(), cx)?))
+    }
 }
 
 /// Whether an artifact's bytes are not to be understood, only kept.
 pub(crate) fn is_opaque(manifest: &Manifest) -> bool {
     manifest.facts.get("method").and_then(Value::as_str) == Some("opaque")
+}
+
+/// Takes bytes that are only looked at.
+#[derive(Default)]
+struct Nowhere(Vec<u8>);
+
+impl PayloadSink for Nowhere {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        self.0.resize(FRAME_BYTES, 0);
+        Ok(&mut self.0)
+    }
+
+    fn advance(&mut self, _count: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn companion(&mut self, _suffix: &str, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
 }
 
 fn describe(snapshot: Snapshot) -> Captured {

@@ -12,7 +12,7 @@ use backup_core::{
     artifact::Artifact,
     content::Content,
     context::Context,
-    engine::{RestorePlan, RestoreRequest, Staged, Swapped, Target},
+    engine::{RestorePart, RestorePlan, RestoreRequest, Staged, Swapped, Target},
     file,
     manifest::Manifest,
     pipeline::decode_to_file,
@@ -34,7 +34,8 @@ pub(crate) fn plan(manifest: &Manifest, request: &RestoreRequest, _cx: &Context)
     require_restorable(manifest)?;
     let target = target_path(manifest, request)?;
     let mut plan = RestorePlan::new(Target::SqliteFile(target.clone()), manifest.payload.plain_bytes);
-    plan.tables.clone_from(&request.tables);
+    plan.request = request.clone();
+    require_known(request)?;
     plan.replaces = holds_data(&target)?;
     require_room(&target, plan.writes)?;
     if !request.tables.is_empty() {
@@ -50,6 +51,20 @@ pub(crate) fn plan(manifest: &Manifest, request: &RestoreRequest, _cx: &Context)
     }
     plan.steps = steps(manifest, &target, plan.replaces);
     Ok(plan)
+}
+
+/// An SQLite file is restored whole or by tables; it has no owners and no rows without definitions.
+fn require_known(request: &RestoreRequest) -> Result<()> {
+    let asked = [
+        (request.part != RestorePart::All, "--schema-only and --data-only"),
+        (request.into_empty, "--into-empty"),
+        (request.no_owner || request.no_privileges, "--no-owner and --no-privileges"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, flags)) => Err(Error::new(ErrorKind::Unsupported, format!("SQLite restores do not know {flags}"))
+            .with_hint("Restore it whole, or single tables with --table.")),
+        None => Ok(()),
+    }
 }
 
 fn steps(manifest: &Manifest, target: &Path, replaces: bool) -> Vec<String> {
@@ -132,10 +147,10 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
         return Err(Error::invalid(format!("\"{}\" is not an SQLite file", plan.target)));
     };
     let staged = StagedFile::load(artifact, target, plan.replaces, cx)?;
-    if plan.tables.is_empty() {
+    if plan.request.tables.is_empty() {
         Ok(Box::new(staged))
     } else {
-        Ok(Box::new(StagedTables::new(staged, plan.tables.clone())))
+        Ok(Box::new(StagedTables::new(staged, plan.request.tables.clone())))
     }
 }
 

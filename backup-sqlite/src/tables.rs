@@ -29,7 +29,7 @@ pub(crate) fn plan(target: &Path, plan: &mut RestorePlan) -> Result<()> {
         .with_hint("Restore everything into a new file, or name the database with --to."));
     }
     plan.steps.push(format!("decode the backup beside \"{}\" and check it", target.display()));
-    for table in &plan.tables {
+    for table in &plan.request.tables {
         plan.steps.push(format!("in one transaction: keep the rows of {table} as \"{table}__before_<instant>\", put the backed-up rows in"));
     }
     Ok(())

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use backup::{Error, Result, artifact::Artifact, engine_for, operation};
+use backup::{DrillOptions, Error, Result, artifact::Artifact, engine::Target, operation};
 use serde_json::json;
 
 use super::{Named, Session};
@@ -17,8 +17,10 @@ pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCod
             .with_hint("`backup verify FILE --level restore` does the same without one."));
         }
     };
-    let engine = engine_for(artifact.manifest())?;
-    let drilled = operation::drill(&vault, &artifact, &*engine, &args.smoke, &session.context)?;
+    let engine = session.engine_for(artifact.manifest())?;
+    let mut options = DrillOptions::default().with_smoke(args.smoke.clone());
+    options.on = args.on.as_deref().map(Target::from);
+    let drilled = operation::drill(&vault, &artifact, &*engine, &options, &session.context)?;
     let proof = &drilled.proof;
     session.output.data(
         || json!({ "id": proof.id, "ok": proof.ok, "proof": proof }),

@@ -4,7 +4,7 @@ use std::{
     process::ExitCode,
 };
 
-use backup::{Error, Result, engine::ExtractFormat, engine_for, operation};
+use backup::{Error, Result, engine::ExtractFormat, operation};
 use serde_json::json;
 
 use super::Session;
@@ -13,7 +13,7 @@ use crate::args::{ExtractArgs, TextFormat};
 pub(crate) fn execute(session: &Session<'_>, args: &ExtractArgs) -> Result<ExitCode> {
     let named = session.named(&args.backup.id)?;
     let (artifact, store) = (named.artifact(), session.scratch_store(&named)?);
-    let engine = engine_for(artifact.manifest())?;
+    let engine = session.engine_for(artifact.manifest())?;
     let format = match args.format {
         TextFormat::Sql => ExtractFormat::Sql,
         TextFormat::Csv => ExtractFormat::Csv,

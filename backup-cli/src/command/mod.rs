@@ -14,8 +14,9 @@ mod verify;
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use backup::{
-    Backups, CancelToken, Context, Result,
+    Backups, CancelToken, Context, Manifest, Result, Source,
     artifact::{Artifact, FileArtifact, StoredArtifact},
+    engine::BackupEngine,
     store::Store,
     vault::Vault,
 };
@@ -87,6 +88,12 @@ impl Session<'_> {
         }
         let (vault, artifact) = self.backups()?.find(id)?;
         Ok(Named::Stored(vault, artifact))
+    }
+
+    /// The engine of an artifact; a `DATABASE_URL` for the same database lends its connection.
+    pub(crate) fn engine_for(&self, manifest: &Manifest) -> Result<Arc<dyn BackupEngine>> {
+        let known = environment::source(None).ok().and_then(|text| text.parse::<Source>().ok());
+        backup::engine_for(manifest, known.as_ref())
     }
 
     /// Where working copies for a named backup may lie: its own store, or the folder of its file.

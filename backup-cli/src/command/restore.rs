@@ -2,8 +2,8 @@ use std::process::ExitCode;
 
 use backup::{
     RestoreOptions, Restored, Result,
-    engine::{RestorePlan, Target},
-    engine_for, operation,
+    engine::{RestorePart, RestorePlan, Target},
+    operation,
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{args::RestoreArgs, confirm, output};
 pub(crate) fn execute(session: &Session<'_>, args: &RestoreArgs) -> Result<ExitCode> {
     let named = session.named(&args.backup.id)?;
     let artifact = named.artifact();
-    let engine = engine_for(artifact.manifest())?;
+    let engine = session.engine_for(artifact.manifest())?;
     let mut context = session.context.clone();
     if let Some(jobs) = args.jobs {
         context = context.with_jobs(jobs);
@@ -37,7 +37,17 @@ fn options(args: &RestoreArgs) -> RestoreOptions {
         Some(to) => RestoreOptions::into(Target::from(to.as_str())),
         None => RestoreOptions::default(),
     };
-    options.with_replace(args.replace).with_tables(args.table.clone())
+    let mut options = options.with_replace(args.replace).with_tables(args.table.clone());
+    options.request.part = match (args.schema_only, args.data_only) {
+        (true, _) => RestorePart::Schema,
+        (_, true) => RestorePart::Data,
+        _ => RestorePart::All,
+    };
+    options.request.into_empty = args.into_empty;
+    options.request.no_owner = args.no_owner;
+    options.request.no_privileges = args.no_privileges;
+    options.request.jobs = args.jobs;
+    options
 }
 
 fn show_plan(session: &Session<'_>, plan: &RestorePlan) {
@@ -49,6 +59,13 @@ fn show_plan(session: &Session<'_>, plan: &RestorePlan) {
 
 fn show(session: &Session<'_>, id: &str, restored: &Restored) {
     let (swapped, plan) = (&restored.swapped, &restored.plan);
+    if plan.skipped.is_some() {
+        session.output.data(
+            || json!({ "id": id, "target": swapped.target, "skipped": plan.skipped }),
+            || swapped.target.clone(),
+        );
+        return;
+    }
     session.output.tell(&format!(
         "{} restored and proven in {:.1} s",
         output::size(plan.writes),

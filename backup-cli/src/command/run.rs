@@ -1,6 +1,8 @@
 use std::process::ExitCode;
 
-use backup::{Backups, Result, RunOptions, Source, Taken};
+use std::time::Duration;
+
+use backup::{Backups, CaptureOptions, Result, RunOptions, Source, Taken};
 use serde_json::json;
 
 use super::Session;
@@ -28,6 +30,7 @@ pub(crate) fn execute(session: &Session<'_>, args: &RunArgs) -> Result<ExitCode>
 fn options(args: &RunArgs) -> RunOptions {
     let mut options = RunOptions::default()
         .with_content(args.content)
+        .with_capture(capture(args))
         .with_verify(args.verify)
         .with_accept(args.accept)
         .with_same_source(args.name.is_some());
@@ -35,6 +38,20 @@ fn options(args: &RunArgs) -> RunOptions {
     options.compression = args.compression;
     options.guardrails.min_rows = args.min_rows;
     options
+}
+
+fn capture(args: &RunArgs) -> CaptureOptions {
+    let mut capture = CaptureOptions::default();
+    capture.tables.clone_from(&args.table);
+    capture.exclude_tables.clone_from(&args.exclude_table);
+    capture.exclude_table_data.clone_from(&args.exclude_table_data);
+    capture.schemas.clone_from(&args.schema);
+    capture.format = args.format;
+    capture.jobs = args.jobs;
+    capture.cross_check = args.cross_check;
+    capture.no_owner = args.no_owner;
+    capture.lock_wait = args.lock_wait.map(Duration::from_secs);
+    capture
 }
 
 fn tell(session: &Session<'_>, taken: &Taken) {

@@ -1,9 +1,9 @@
 use std::process::ExitCode;
 
 use backup::{
-    Level, Result, Verified,
+    DrillOptions, Level, Result, Verified,
     artifact::{Artifact, StoredArtifact},
-    engine_for, operation,
+    operation,
     vault::Vault,
     verify::Finding,
 };
@@ -37,8 +37,8 @@ pub(crate) fn execute(session: &Session<'_>, args: &VerifyArgs) -> Result<ExitCo
 }
 
 fn stored(session: &Session<'_>, vault: &Vault, artifact: &StoredArtifact, level: Level) -> Result<Verified> {
-    let engine = engine_for(artifact.manifest())?;
-    operation::verify(vault, artifact, &*engine, level, &[], &session.context)
+    let engine = session.engine_for(artifact.manifest())?;
+    operation::verify(vault, artifact, &*engine, level, &DrillOptions::default(), &session.context)
 }
 
 /// One line and one document per backup.
@@ -62,8 +62,8 @@ impl Shown {
 
     fn add_file(&mut self, session: &Session<'_>, named: &Named, level: Level) -> Result<()> {
         let artifact = named.artifact();
-        let (engine, store) = (engine_for(artifact.manifest())?, session.scratch_store(named)?);
-        let proven = operation::prove(artifact, &*engine, level, &[], &*store, &session.context)?;
+        let (engine, store) = (session.engine_for(artifact.manifest())?, session.scratch_store(named)?);
+        let proven = operation::prove(artifact, &*engine, level, &DrillOptions::default(), &*store, &session.context)?;
         proven.findings.iter().for_each(|finding| session.output.finding(finding));
         let is_well = !proven.findings.iter().any(Finding::is_damage);
         self.push(&artifact.location(), is_well, level, proven.seconds, &proven.findings);

@@ -28,6 +28,17 @@ pub fn cat(artifact: &dyn Artifact, out: &mut dyn Write, cx: &Context) -> Result
     }
 }
 
+/// Writes an artifact as SQL text that the database's own shell reads; a working copy lies on `store`'s disk.
+pub fn write_sql(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    out: &mut dyn Write,
+    store: &dyn Store,
+    cx: &Context,
+) -> Result<()> {
+    with_subject(artifact, engine, store, cx, |subject| engine.write_sql(subject, out, cx))
+}
+
 /// Writes one table as text; the working copy it takes lies on `store`'s disk. Returns the rows written.
 pub fn extract(
     artifact: &dyn Artifact,
@@ -38,6 +49,19 @@ pub fn extract(
     store: &dyn Store,
     cx: &Context,
 ) -> Result<u64> {
+    with_subject(artifact, engine, store, cx, |subject| engine.extract(subject, table, format, out, cx))
+}
+
+fn with_subject<T>(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    store: &dyn Store,
+    cx: &Context,
+    work: impl FnOnce(&Subject<'_>) -> Result<T>,
+) -> Result<T> {
+    if !engine.capabilities().checks_copy {
+        return work(&Subject::streamed(artifact));
+    }
     let scratch = Scratch::for_store(store, artifact.manifest().payload.plain_bytes, cx)?;
-    engine.extract(&Subject::new(artifact, &scratch), table, format, out, cx)
+    work(&Subject::new(artifact, &scratch))
 }

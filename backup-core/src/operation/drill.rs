@@ -9,7 +9,7 @@ use super::{
 use crate::{
     artifact::{Artifact, StoredArtifact},
     context::Context,
-    engine::{BackupEngine, RestoreRequest, Staged},
+    engine::{BackupEngine, RestoreRequest, Staged, Target},
     error::Result,
     event::Step,
     pipeline::checksum,
@@ -20,28 +20,54 @@ use crate::{
     verify::{Finding, Level},
 };
 
+/// How a drill is made.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DrillOptions {
+    /// Queries the restored database must answer.
+    pub smoke: Vec<String>,
+    /// The server on which the scratch database is made; `None` is the source's own. Files have none.
+    pub on: Option<Target>,
+}
+
+impl DrillOptions {
+    /// With queries the restored database must answer.
+    #[must_use]
+    pub fn with_smoke(mut self, smoke: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.smoke.extend(smoke.into_iter().map(Into::into));
+        self
+    }
+
+    /// On another server.
+    #[must_use]
+    pub fn on(mut self, server: impl Into<Target>) -> Self {
+        self.on = Some(server.into());
+        self
+    }
+}
+
 /// Restores an artifact into a scratch place, compares it with its manifest, asks the smoke queries, measures the
 /// time, stores the proof, and throws the scratch away.
 pub fn drill(
     vault: &Vault,
     artifact: &StoredArtifact,
     engine: &dyn BackupEngine,
-    smoke: &[String],
+    options: &DrillOptions,
     cx: &Context,
 ) -> Result<Verified> {
-    verify(vault, artifact, engine, Level::Restore, smoke, cx)
+    verify(vault, artifact, engine, Level::Restore, options, cx)
 }
 
 pub(super) fn rehearse(
     artifact: &dyn Artifact,
     engine: &dyn BackupEngine,
-    smoke: &[String],
+    options: &DrillOptions,
     store: &dyn Store,
     cx: &Context,
 ) -> Result<Proven> {
     let scratch = Scratch::for_store(store, artifact.manifest().payload.plain_bytes, cx)?;
     let request =
-        RestoreRequest { target: Some(engine.scratch_target(&scratch)?), ..RestoreRequest::default() };
+        RestoreRequest { target: Some(engine.scratch_target(&scratch, options.on.as_ref())?), ..RestoreRequest::default() };
     let clock = Instant::now();
     let plan = engine.plan_restore(artifact.manifest(), &request, cx)?;
     let loaded = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx));
@@ -52,7 +78,7 @@ pub(super) fn rehearse(
     };
     let mut proven = Proven::of(cx.step(Step::Check, None, || staged.prove(cx))?);
     proven.restore_seconds = Some(clock.elapsed().as_secs_f64());
-    for sql in smoke {
+    for sql in &options.smoke {
         ask(&mut *staged, sql, &mut proven);
     }
     Ok(proven)

@@ -8,8 +8,8 @@ mod run;
 mod status;
 mod verify;
 
-pub use cat::{cat, extract};
-pub use drill::drill;
+pub use cat::{cat, extract, write_sql};
+pub use drill::{DrillOptions, drill};
 pub use prove::{Proven, prove};
 pub use restore::{RestoreOptions, Restored, load_plan, restore};
 pub use run::{RunOptions, Taken, run};

@@ -32,6 +32,11 @@ impl RestoreOptions {
         self
     }
 
+    /// As asked for in every detail.
+    pub fn of(request: RestoreRequest) -> Self {
+        Self { request }
+    }
+
     /// Only these tables.
     #[must_use]
     pub fn with_tables(mut self, tables: Vec<String>) -> Self {
@@ -84,6 +89,11 @@ pub fn restore(
 ) -> Result<Restored> {
     let clock = Instant::now();
     let plan = load_plan(artifact, engine, options, cx)?;
+    if let Some(why) = &plan.skipped {
+        let swapped = Swapped { target: plan.target.to_string(), ..Swapped::default() };
+        cx.warn(format!("nothing was restored: {why}"));
+        return Ok(Restored { plan, swapped, seconds: clock.elapsed().as_secs_f64() });
+    }
     crash::point("restore.planned");
     let mut staged = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx))?;
     crash::point("restore.loaded");

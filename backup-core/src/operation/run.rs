@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::prove::{Proven, make_proof, prove};
+use super::{
+    drill::DrillOptions,
+    prove::{Proven, make_proof, prove},
+};
 use crate::{
+    capture::CaptureOptions,
     content::Content,
     context::Context,
     crash,
@@ -28,6 +32,8 @@ use crate::{
 pub struct RunOptions {
     /// What it shall hold.
     pub content: Content,
+    /// What of the source, in which form.
+    pub capture: CaptureOptions,
     /// Why it is taken.
     pub tags: Vec<String>,
     /// How it is compressed; rolling contents are stored plain unless this is set.
@@ -47,6 +53,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             content: Content::Full,
+            capture: CaptureOptions::default(),
             tags: Vec::new(),
             compression: None,
             verify: Level::Structure,
@@ -62,6 +69,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_content(mut self, content: Content) -> Self {
         self.content = content;
+        self
+    }
+
+    /// With a choice of what is captured, in which form.
+    #[must_use]
+    pub fn with_capture(mut self, capture: CaptureOptions) -> Self {
+        self.capture = capture;
         self
     }
 
@@ -149,17 +163,19 @@ impl Taken {
 /// read back as written; else what the engine or the store reports.
 pub fn run(vault: &Vault, engine: &dyn BackupEngine, options: &RunOptions, cx: &Context) -> Result<Taken> {
     require_content(engine, options.content)?;
+    let request = request(engine, options)?;
     let source = engine.inspect(cx)?;
     let _lease = vault.lease()?;
     crash::point("run.leased");
     vault.sweep(cx)?;
     let history = vault.catalogue(Some(options.content))?;
     history.damaged.iter().for_each(|damaged| cx.emit(Event::Found(damaged.clone())));
-    let history = history.manifests();
-    require_same_source(vault, &source, &history, options)?;
-    require_room(&**vault.store(), &source, &history, options)?;
+    let mut history = history.manifests();
+    require_same_source(vault, &source, &history, options, cx)?;
+    history.retain(|before| is_comparable(before, options));
+    require_room(&**vault.store(), engine, &source, &history, options)?;
 
-    let draft = capture(vault, engine, source, options, cx)?;
+    let draft = capture(vault, engine, source, request, options, cx)?;
     crash::point("payload.finished");
     let (manifest, proven) = match judge(vault, engine, draft.clone(), &history, options, cx) {
         Ok(judged) => judged,
@@ -179,7 +195,7 @@ pub fn run(vault: &Vault, engine: &dyn BackupEngine, options: &RunOptions, cx: &
         tell_failure(vault.record(&proof), "its proof could not be stored", cx);
         crash::point("run.proof-stored");
     }
-    if manifest.is_good() && !manifest.content.is_rolling() {
+    if manifest.is_good() && !manifest.content.is_rolling() && !manifest.is_partial() {
         tell_failure(vault.point_latest(&manifest), "the latest link could not be moved", cx);
         crash::point("run.latest-pointed");
     }
@@ -199,6 +215,7 @@ fn capture(
     vault: &Vault,
     engine: &dyn BackupEngine,
     source: SourceReport,
+    mut request: CaptureRequest,
     options: &RunOptions,
     cx: &Context,
 ) -> Result<Draft> {
@@ -206,10 +223,9 @@ fn capture(
     let id = vault.next_id(options.content, started_at)?;
     let compression = options.compression();
     let stem = crate::manifest::object_stem(&id);
-    let name = format!("{stem}{}{}", engine.extension(options.content), compression.extension());
+    let name = format!("{stem}{}{}", engine.extension(&request), compression.extension());
 
     let scratch = Scratch::for_store(&**vault.store(), 0, cx)?;
-    let mut request = CaptureRequest::new(options.content);
     request.scratch = Some(scratch.path().to_owned());
 
     let mut companions: Vec<(String, Payload)> = Vec::new();
@@ -267,6 +283,7 @@ fn describe(
         ("compression".to_owned(), Value::String(options.compression().to_string())),
         ("verify".to_owned(), Value::String(options.verify.to_string())),
     ]);
+    manifest.options.extend(options.capture.describe());
     manifest
 }
 
@@ -281,7 +298,7 @@ fn judge(
 ) -> Result<(Manifest, Proven)> {
     let Draft { mut manifest, findings, counted } = draft;
     let artifact = vault.draft(manifest.clone());
-    let mut proven = prove(&artifact, engine, options.verify, &[], &**vault.store(), cx)?;
+    let mut proven = prove(&artifact, engine, options.verify, &DrillOptions::default(), &**vault.store(), cx)?;
     proven.findings.extend(findings);
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     if let Some(finding) = proven.findings.iter().find(|finding| finding.origin == Origin::Stored) {
@@ -306,6 +323,15 @@ fn judge(
     Ok((manifest, proven))
 }
 
+/// What the engine is asked for.
+fn request(engine: &dyn BackupEngine, options: &RunOptions) -> Result<CaptureRequest> {
+    let mut request = CaptureRequest::new(options.content);
+    request.options = options.capture.clone();
+    request.options.inside = options.compression().inside();
+    request.options.require(&engine.capabilities(), engine)?;
+    Ok(request)
+}
+
 fn require_content(engine: &dyn BackupEngine, content: Content) -> Result<()> {
     let contents = engine.capabilities().contents;
     if contents.contains(&content) {
@@ -316,16 +342,26 @@ fn require_content(engine: &dyn BackupEngine, content: Content) -> Result<()> {
         .with_hint(format!("It makes {}.", names.join(", "))))
 }
 
+/// A backup of some tables says nothing of a backup of all, nor of other ones.
+fn is_comparable(before: &Manifest, options: &RunOptions) -> bool {
+    let now = options.capture.describe();
+    crate::capture::SELECTION_KEYS.iter().all(|key| before.options.get(*key) == now.get(*key))
+}
+
 /// Two databases whose names came out the same must not share a vault: each would age the other out.
 fn require_same_source(
     vault: &Vault,
     source: &SourceReport,
     history: &[Manifest],
     options: &RunOptions,
+    cx: &Context,
 ) -> Result<()> {
     let Some(last) = history.last().filter(|_| !options.same_source) else { return Ok(()) };
     let (was, is) = (&last.source, &source.facts);
     if (&was.engine, &was.database) == (&is.engine, &is.database) {
+        if was.system_id.is_some() && was.system_id != is.system_id {
+            cx.warn(format!("\"{}\" lies in another cluster now than when \"{}\" was taken", is.database, last.id));
+        }
         return Ok(());
     }
     Err(Error::new(
@@ -346,6 +382,7 @@ fn require_same_source(
 /// Refuses before anything is read when the store will not have room.
 fn require_room(
     store: &dyn Store,
+    engine: &dyn BackupEngine,
     source: &SourceReport,
     history: &[Manifest],
     options: &RunOptions,
@@ -355,7 +392,8 @@ fn require_room(
         Some(last) => last.payload.bytes as f64 / last.payload.plain_bytes as f64,
         None => 1.0,
     };
-    let copy = if options.verify >= Level::Structure { plain as f64 } else { 0.0 };
+    let checks_copy = options.verify >= Level::Structure && engine.capabilities().checks_copy;
+    let copy = if checks_copy { plain as f64 } else { 0.0 };
     let needed = ((plain as f64 * ratio + copy) * options.guardrails.min_free) as u64;
     if free >= needed {
         return Ok(());

@@ -1,6 +1,9 @@
 //! Verifies an artifact and stores the proof.
 
-use super::prove::{Proven, make_proof, prove};
+use super::{
+    drill::DrillOptions,
+    prove::{Proven, make_proof, prove},
+};
 use crate::{
     artifact::{Artifact, StoredArtifact},
     context::Context,
@@ -40,10 +43,10 @@ pub fn verify(
     artifact: &StoredArtifact,
     engine: &dyn BackupEngine,
     level: Level,
-    smoke: &[String],
+    rehearsal: &DrillOptions,
     cx: &Context,
 ) -> Result<Verified> {
-    let proven: Proven = prove(artifact, engine, level, smoke, &**vault.store(), cx)?;
+    let proven: Proven = prove(artifact, engine, level, rehearsal, &**vault.store(), cx)?;
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     let proof = make_proof(artifact.manifest(), level, &proven);
     let recorded = match vault.record(&proof) {

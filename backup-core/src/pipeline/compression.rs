@@ -10,7 +10,8 @@ use crate::{
     store::ObjectReader,
 };
 
-/// How payloads are compressed; as text `zstd`, `zstd:LEVEL`, `gzip`, `gzip:LEVEL` or `none`.
+/// How payloads are compressed; as text `zstd`, `zstd:LEVEL`, `gzip`, `gzip:LEVEL`, `none`, or `pg:` and a compression
+/// that pg_dump does itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -21,6 +22,30 @@ pub enum Compression {
     Gzip(u8),
     /// Plain bytes.
     None,
+    /// None of ours: the dumping program compresses inside its own format.
+    Inside(InsideCompression),
+}
+
+/// Compression that a dumping program does itself, so that its own tools read the stored file as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InsideCompression {
+    /// zlib, levels 1 to 9; every version of pg_dump.
+    Gzip(u8),
+    /// zstd, levels 1 to 22; pg_dump 16 and later.
+    Zstd(u8),
+    /// LZ4; pg_dump 16 and later.
+    Lz4,
+}
+
+impl fmt::Display for InsideCompression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gzip(level) => write!(f, "gzip:{level}"),
+            Self::Zstd(level) => write!(f, "zstd:{level}"),
+            Self::Lz4 => f.write_str("lz4"),
+        }
+    }
 }
 
 /// What payloads are compressed with unless told otherwise.
@@ -89,7 +114,7 @@ impl Compression {
         match self {
             Self::Zstd(_) => ".zst",
             Self::Gzip(_) => ".gz",
-            Self::None => "",
+            Self::None | Self::Inside(_) => "",
         }
     }
 
@@ -98,7 +123,15 @@ impl Compression {
         match self {
             Self::Zstd(_) => Some(Encoding::Zstd),
             Self::Gzip(_) => Some(Encoding::Gzip),
-            Self::None => None,
+            Self::None | Self::Inside(_) => None,
+        }
+    }
+
+    /// What the dumping program shall do itself.
+    pub fn inside(self) -> Option<InsideCompression> {
+        match self {
+            Self::Inside(inside) => Some(inside),
+            _ => None,
         }
     }
 }
@@ -110,6 +143,7 @@ impl fmt::Display for Compression {
             Self::Zstd(Some(level)) => write!(f, "zstd:{level}"),
             Self::Gzip(level) => write!(f, "gzip:{level}"),
             Self::None => f.write_str("none"),
+            Self::Inside(inside) => write!(f, "pg:{inside}"),
         }
     }
 }
@@ -118,6 +152,9 @@ impl FromStr for Compression {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        if let Some(inside) = text.strip_prefix("pg:") {
+            return inside_from_str(inside).map(Self::Inside).ok_or_else(|| unknown(text));
+        }
         let (name, level) = match text.split_once(':') {
             Some((name, level)) => (name, Some(level.parse::<u8>().map_err(|_| unknown(text))?)),
             None => (text, None),
@@ -133,9 +170,25 @@ impl FromStr for Compression {
     }
 }
 
+fn inside_from_str(text: &str) -> Option<InsideCompression> {
+    let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
+    let level = level.map(|level| level.parse::<u8>().ok());
+    match (name, level) {
+        ("gzip", None) => Some(InsideCompression::Gzip(6)),
+        ("gzip", Some(Some(level @ 1..=9))) => Some(InsideCompression::Gzip(level)),
+        ("zstd", None) => Some(InsideCompression::Zstd(3)),
+        ("zstd", Some(Some(level @ 1..=22))) => Some(InsideCompression::Zstd(level)),
+        ("lz4", None) => Some(InsideCompression::Lz4),
+        _ => None,
+    }
+}
+
 fn unknown(text: &str) -> Error {
     Error::invalid(format!("\"{}\" is not a compression", text.escape_debug()))
-        .with_hint("Use zstd, zstd:1 to zstd:19, gzip, gzip:1 to gzip:9, or none.")
+        .with_hint(
+            "Use zstd, zstd:1 to zstd:19, gzip, gzip:1 to gzip:9, none, or for PostgreSQL pg:gzip:1 to pg:gzip:9, \
+             pg:zstd:1 to pg:zstd:22, pg:lz4.",
+        )
 }
 
 impl TryFrom<String> for Compression {
@@ -171,7 +224,7 @@ impl FrameCodec {
                 Self::Zstd(Box::new(codec))
             }
             Compression::Gzip(level) => Self::Gzip(flate2::Compression::new(u32::from(level))),
-            Compression::None => Self::Plain,
+            Compression::None | Compression::Inside(_) => Self::Plain,
         })
     }
 

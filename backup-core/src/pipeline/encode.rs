@@ -356,7 +356,7 @@ fn entry_of(stored: &[u8], plain_bytes: usize) -> FrameEntry {
 fn trailer(compression: Compression, entries: &[FrameEntry]) -> Vec<u8> {
     match compression {
         Compression::Zstd(_) => seek_table::write(entries),
-        Compression::Gzip(_) | Compression::None => Vec::new(),
+        Compression::Gzip(_) | Compression::None | Compression::Inside(_) => Vec::new(),
     }
 }
 

@@ -11,7 +11,9 @@ mod prepared_file;
 mod reread;
 pub mod seek_table;
 
-pub use compression::{Compression, DEFAULT_COMPRESSION, Encoding, expected_plain_bytes, sniff};
+pub use compression::{
+    Compression, DEFAULT_COMPRESSION, Encoding, InsideCompression, expected_plain_bytes, sniff,
+};
 pub use decode::{Decoded, Decoder};
 pub use encode::{Encoded, Encoder, encode_bytes};
 pub(crate) use reread::decode_into;

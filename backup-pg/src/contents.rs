@@ -1,0 +1,130 @@
+//! What a dump holds, read from its bytes.
+
+use backup_core::{
+    Error, Result, capture::DumpFormat, content::Content, engine::Captured, manifest::TableFacts,
+};
+use serde_json::json;
+
+use crate::{
+    archive::{Archive, ArchiveReader},
+    directory::TarReader,
+    plain::PlainReader,
+};
+
+/// What a dump holds.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// Tables with rows in it.
+    pub(crate) tables: Vec<TableFacts>,
+    /// Whether rows could be counted: there are none to count in definitions, nor in INSERT statements.
+    pub(crate) counted: bool,
+    /// Its table of contents, where it has one.
+    pub(crate) archive: Option<Archive>,
+}
+
+/// Reads a dump as it passes by.
+pub(crate) enum ContentsReader {
+    Custom(Box<ArchiveReader>),
+    Directory(Box<TarReader>),
+    Plain { reader: Box<PlainReader>, has_rows: bool },
+}
+
+impl ContentsReader {
+    pub(crate) fn new(format: DumpFormat, content: Content) -> Self {
+        match format {
+            DumpFormat::Plain => {
+                Self::Plain { reader: Box::default(), has_rows: content != Content::Schema }
+            }
+            DumpFormat::Directory => Self::Directory(Box::default()),
+            _ => Self::Custom(Box::new(ArchiveReader::new())),
+        }
+    }
+
+    /// The next bytes.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Custom(reader) => reader.feed(bytes),
+            Self::Directory(reader) => reader.feed(bytes),
+            Self::Plain { reader, .. } => reader.feed(bytes),
+        }
+    }
+
+    /// What was in it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is cut short.
+    pub(crate) fn finish(self) -> Result<Contents> {
+        match self {
+            Self::Custom(reader) => Ok(Contents::of_archive(reader.finish()?)),
+            Self::Directory(reader) => reader.finish(),
+            Self::Plain { reader, has_rows } => {
+                Ok(Contents { tables: reader.finish()?, counted: has_rows, archive: None })
+            }
+        }
+    }
+}
+
+impl Contents {
+    /// What an archive holds.
+    pub(crate) fn of_archive(archive: Archive) -> Self {
+        let facts = |table: &crate::archive::TableData| {
+            let facts = table.facts.as_ref()?;
+            Some(TableFacts { name: table.name.clone(), rows: facts.rows, digest: Some(facts.hex()) })
+        };
+        let tables: Option<Vec<TableFacts>> = archive.tables.iter().map(facts).collect();
+        Self { counted: tables.is_some(), tables: tables.unwrap_or_default(), archive: Some(archive) }
+    }
+
+    /// Adds itself to what a capture knows.
+    pub(crate) fn describe(self, captured: &mut Captured) {
+        captured.tables = self.tables;
+        captured.counted = self.counted;
+        if let Some(archive) = &self.archive {
+            captured.schema_fingerprint = Some(fingerprint(archive));
+            captured.facts.insert("archive_version".to_owned(), json!(format!("{}.{}", archive.header.version.major, archive.header.version.minor)));
+        }
+    }
+
+    /// What differs from what a manifest says, as table and words.
+    pub(crate) fn differences(&self, expected: &[TableFacts]) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for table in expected {
+            match self.tables.iter().find(|own| own.name == table.name) {
+                None => found.push((table.name.clone(), "has no rows in the dump".to_owned())),
+                Some(own) if own.rows != table.rows => {
+                    found.push((table.name.clone(), format!("has {} rows, the manifest says {}", own.rows, table.rows)));
+                }
+                Some(own) if table.digest.is_some() && own.digest != table.digest => {
+                    found.push((table.name.clone(), "has other rows than the manifest says".to_owned()));
+                }
+                Some(_) => {}
+            }
+        }
+        found
+    }
+}
+
+/// A hash of all definitions, whatever their order or numbers.
+fn fingerprint(archive: &Archive) -> String {
+    let mut defined: Vec<[&str; 4]> = archive
+        .entries
+        .iter()
+        .filter(|entry| !entry.has_data && entry.desc != "SEQUENCE SET")
+        .map(|entry| [entry.desc.as_str(), &entry.namespace, &entry.tag, &entry.definition])
+        .collect();
+    defined.sort_unstable();
+    let mut hash = blake3::Hasher::new();
+    for text in defined.into_iter().flatten() {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.finalize().to_hex().to_string()
+}
+
+/// What an artifact's dump format is, by its manifest; the custom format where it does not say.
+pub(crate) fn format_in(facts: &std::collections::BTreeMap<String, serde_json::Value>) -> Result<DumpFormat> {
+    match facts.get("format").and_then(|value| value.as_str()) {
+        None => Ok(DumpFormat::Custom),
+        Some(text) => text.parse().map_err(|_| Error::corrupt(format!("its manifest names the unknown form \"{text}\""))),
+    }
+}

@@ -1,0 +1,233 @@
+//! Dumps by pg_dump, in a snapshot that we hold, counted as they pass by.
+
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use backup_core::{
+    Error, Result,
+    capture::{CaptureOptions, DumpFormat},
+    content::Content,
+    context::Context,
+    engine::{CaptureRequest, Captured, PayloadSink},
+    pipeline::InsideCompression,
+    verify::Finding,
+};
+use serde_json::json;
+
+use crate::{
+    child::Running,
+    contents::{Contents, ContentsReader},
+    directory, messages, platform, roles,
+    session::{Session, explain},
+    snapshot::HeldSnapshot,
+    source::{CANONICAL, Source, describe_database, major_of},
+    tools::Tools,
+};
+
+/// How long pg_dump waits for the lock of a table that a migration holds.
+const LOCK_WAIT: Duration = Duration::from_secs(300);
+
+/// How long pg_dump may give no byte: reading the catalogue of many tables and waiting for locks take minutes.
+const STALL: Duration = Duration::from_secs(1800);
+
+/// Dumps that are begun again because somebody emptied a table while they began.
+const MAX_TRIES: u32 = 3;
+
+/// The form a content is dumped in.
+pub(crate) fn format_of(request: &CaptureRequest) -> DumpFormat {
+    if request.content.is_rolling() {
+        return DumpFormat::Plain;
+    }
+    request.options.format.unwrap_or(DumpFormat::Custom)
+}
+
+/// Dumps the source into the sink.
+pub(crate) fn capture(
+    source: &Source,
+    request: &CaptureRequest,
+    sink: &mut dyn PayloadSink,
+    cx: &Context,
+) -> Result<Captured> {
+    let mut control = source.connect("backup control")?;
+    let tools = Tools::for_server(major_of(&control)?)?;
+    for attempt in 1.. {
+        let dump = Dump { source, request, tools: &tools, name: session_name(cx) };
+        let outcome = dump.take(&mut control, sink, cx);
+        if outcome.is_err() {
+            end_sessions(source, &dump.name);
+        }
+        match outcome? {
+            Outcome::Whole(captured) => return Ok(*captured),
+            Outcome::Undercut if attempt >= MAX_TRIES => break,
+            Outcome::Undercut => {
+                cx.warn("a table was emptied or rewritten while the dump began; beginning again");
+                sink.restart()?;
+            }
+        }
+    }
+    Err(Error::new(
+        backup_core::ErrorKind::Busy,
+        format!("tables were emptied or rewritten at the beginning of each of {MAX_TRIES} dumps"),
+    )
+    .with_hint("Run it when nothing truncates or rewrites tables, or leave those out with --exclude-table-data."))
+}
+
+enum Outcome {
+    Whole(Box<Captured>),
+    Undercut,
+}
+
+/// What this dump's sessions are called on the server.
+fn session_name(cx: &Context) -> String {
+    format!("backup dump {}-{}", std::process::id(), cx.now().as_microsecond())
+}
+
+/// One try.
+struct Dump<'a> {
+    source: &'a Source,
+    request: &'a CaptureRequest,
+    tools: &'a Tools,
+    name: String,
+}
+
+impl Dump<'_> {
+    fn take(&self, control: &mut Session, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Outcome> {
+        let mut snapshot = HeldSnapshot::take(self.source.connect(&format!("{} snapshot", self.name))?)?;
+        let contents = match format_of(self.request) {
+            DumpFormat::Directory => directory::dump(self.command(&snapshot), self.request, sink, self.stall(), cx)?,
+            _ => self.stream(self.command(&snapshot), sink, cx)?,
+        };
+        snapshot.is_alive()?;
+        if snapshot.was_undercut(control)? {
+            return Ok(Outcome::Undercut);
+        }
+        let mut captured = self.describe(contents, &mut snapshot)?;
+        if self.request.options.cross_check {
+            for (table, what) in snapshot.disagreements(&captured.tables)? {
+                captured.findings.push(Finding::content("cross-check", table, what));
+            }
+        }
+        if self.request.content == Content::Full && !self.request.options.is_partial() {
+            roles::store(self.source, self.tools, sink, &mut captured, cx)?;
+        }
+        Ok(Outcome::Whole(Box::new(captured)))
+    }
+
+    /// pg_dump's output, straight into the frame that will be compressed.
+    fn stream(&self, mut command: Command, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Contents> {
+        command.stdout(Stdio::piped());
+        let mut reader = ContentsReader::new(format_of(self.request), self.request.content);
+        let mut dump = Running::start(command, Some(self.stall()), cx)?;
+        let Some(mut output) = dump.stdout() else { return Err(Error::failed("pg_dump has no output")) };
+        platform::widen(&output);
+        let outcome = loop {
+            let space = sink.space()?;
+            let count = match output.read(space) {
+                Ok(0) => break Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => break Err(Error::from_io("could not read from pg_dump", error)),
+            };
+            if let Err(error) = reader.feed(&space[..count]) {
+                break Err(error);
+            }
+            sink.advance(count)?;
+            dump.progressed();
+        };
+        drop(output);
+        let ended = dump.finish()?;
+        messages::require_dumped(&ended, cx)?;
+        outcome?;
+        reader.finish()
+    }
+
+    fn command(&self, snapshot: &HeldSnapshot) -> Command {
+        let options = &self.request.options;
+        let mut command = self.tools.command("pg_dump");
+        connect(&mut command, self.source, &self.name, &CANONICAL);
+        command.arg(format!("--snapshot={}", snapshot.name()));
+        command.arg(format!("--lock-wait-timeout={}", options.lock_wait.unwrap_or(LOCK_WAIT).as_millis()));
+        let format = format_of(self.request);
+        command.arg(format!("--format={format}")).arg(compression(options.inside));
+        match self.request.content {
+            Content::Schema => _ = command.arg("--schema-only"),
+            // Rows of tables that refer to each other in a circle load in no order without it.
+            Content::Data => _ = command.args(["--data-only", "--disable-triggers"]),
+            _ if format == DumpFormat::Plain => _ = command.args(["--clean", "--if-exists"]),
+            _ => {}
+        }
+        if options.no_owner {
+            command.args(["--no-owner", "--no-privileges"]);
+        }
+        select(&mut command, options);
+        command
+    }
+
+    fn stall(&self) -> Duration {
+        self.request.options.stall.unwrap_or(STALL)
+    }
+
+    fn describe(&self, contents: Contents, snapshot: &mut HeldSnapshot) -> Result<Captured> {
+        let mut captured = Captured::at(snapshot.taken_at());
+        contents.describe(&mut captured);
+        captured.tools.insert("pg_dump".to_owned(), self.tools.version().to_owned());
+        captured.facts.insert("connection".to_owned(), json!(self.source.conninfo.with_database(&self.source.resolved.database).display()));
+        captured.facts.insert("format".to_owned(), json!(format_of(self.request).name()));
+        for (key, value) in describe_database(snapshot.session())? {
+            captured.facts.insert(key.to_owned(), value);
+        }
+        Ok(captured)
+    }
+}
+
+/// Connects a client program to the source as libpq does it; what is secret goes through its environment.
+pub(crate) fn connect(command: &mut Command, source: &Source, name: &str, settings: &[(&str, &str)]) {
+    let mut options = source.resolved.options.clone().unwrap_or_default();
+    for (setting, value) in settings {
+        options.push_str(&format!(" -c {setting}={value}"));
+    }
+    let conninfo = source.conninfo.clone().with("application_name", name).with("options", options.trim());
+    command.arg("--no-password").arg(format!("--dbname={}", conninfo.for_child()));
+    if let Some(password) = conninfo.password() {
+        command.env("PGPASSWORD", password.reveal());
+    }
+}
+
+fn compression(inside: Option<InsideCompression>) -> String {
+    match inside {
+        // Levels without a name are gzip's, in every version.
+        None => "--compress=0".to_owned(),
+        Some(InsideCompression::Gzip(level)) => format!("--compress={level}"),
+        Some(other) => format!("--compress={other}"),
+    }
+}
+
+fn select(command: &mut Command, options: &CaptureOptions) {
+    for (flag, patterns) in [
+        ("--table", &options.tables),
+        ("--exclude-table", &options.exclude_tables),
+        ("--exclude-table-data", &options.exclude_table_data),
+        ("--schema", &options.schemas),
+    ] {
+        patterns.iter().for_each(|pattern| _ = command.arg(format!("{flag}={pattern}")));
+    }
+}
+
+/// Sees to it that a failed dump left no session on the server; one that waits for a lock does not notice that its
+/// client is gone.
+fn end_sessions(source: &Source, name: &str) {
+    const ENDED: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                         WHERE application_name LIKE $1 || '%' AND pid <> pg_backend_pid()";
+    // What cannot be reached cannot be cleared, and the failure itself is what must be told.
+    let Ok(mut session) = source.connect("backup control") else { return };
+    for _ in 0..50 {
+        let ended = session.client().query_one(ENDED, &[&name]).map_err(|e| explain(e, "could not end a session"));
+        if !ended.is_ok_and(|row| row.get::<_, i64>(0) > 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
