@@ -1,13 +1,20 @@
 //! The entrance: a store and the sources that are backed up into it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use backup_core::{
-    Error, ErrorKind, Result, artifact::StoredArtifact, context::Context, id::SourceName, selector::Selector,
-    store::Store, vault::Vault,
+    Error, ErrorKind, Result,
+    artifact::{Artifact, StoredArtifact},
+    context::Context,
+    id::SourceName,
+    operation::{self, AdoptOptions, Taken},
+    scratch::Scratch,
+    selector::Selector,
+    store::Store,
+    vault::Vault,
 };
 
-use crate::{job::Job, place::open_store, source::Source};
+use crate::{engines::engine_for, files::open_file, job::Job, place::open_store, source::Source};
 
 /// A store and the sources that are backed up into it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -95,6 +102,25 @@ impl Backups {
         Ok(Job::new(vault, source.engine()?, self.context.clone()))
     }
 
+    /// Brings a dump that another program made into the vault of `source`; without one, into that of the database it
+    /// says it is of. A folder is a dump in pg_dump's directory format. The dump stays where it is.
+    ///
+    /// # Errors
+    /// `Unsupported` when nobody knows what it is; `Corrupt` when it is damaged; `AlreadyExists` when it is there.
+    pub fn adopt(&self, path: &Path, source: Option<&SourceName>, options: &AdoptOptions) -> Result<Taken> {
+        if !path.is_dir() {
+            let file = open_file(path, &self.context)?;
+            let engine = engine_for(file.manifest(), None)?;
+            return operation::adopt(&self.store, source, &file, &*engine, options, &self.context);
+        }
+        let scratch = Scratch::for_store(&*self.store, 0, &self.context)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let packed = scratch.path().join(format!("{name}.tar"));
+        pack(path, &packed)?;
+        let file = open_file(&packed, &self.context)?;
+        operation::adopt(&self.store, source, &file, &*engine_for(file.manifest(), None)?, options, &self.context)
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -109,4 +135,15 @@ impl Backups {
     pub fn find(&self, selector: &str) -> Result<(Vault, StoredArtifact)> {
         selector.parse::<Selector>()?.resolve(&self.store, &self.context)
     }
+}
+
+#[cfg(feature = "postgres")]
+fn pack(folder: &Path, packed: &Path) -> Result<()> {
+    let mut out = backup_core::file::create_private(packed)?;
+    backup_pg::pack_folder(folder, &mut out)
+}
+
+#[cfg(not(feature = "postgres"))]
+fn pack(folder: &Path, _packed: &Path) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, format!("\"{}\" is a folder, which this build cannot read", folder.display())))
 }

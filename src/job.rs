@@ -9,7 +9,7 @@ use backup_core::{
     engine::BackupEngine,
     id::BackupId,
     manifest::Manifest,
-    operation::{self, DrillOptions, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified},
+    operation::{self, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified},
     vault::Vault,
     verify::Level,
 };
@@ -84,6 +84,11 @@ impl Job {
         self.through(move |job| job.restore(&id, options))
     }
 
+    /// How large and how long the next backup will be.
+    pub fn estimate(&self) -> impl Future<Output = Result<Estimate>> + Send + use<> {
+        self.through(|job| job.estimate())
+    }
+
     /// How the source stands.
     pub fn status(&self, objectives: Objectives) -> impl Future<Output = Result<VaultStatus>> + Send + use<> {
         self.through(move |job| job.status(&objectives))
@@ -132,6 +137,11 @@ impl BlockingJob {
     /// Brings a backup back.
     pub fn restore(&self, id: &BackupId, options: RestoreOptions) -> Result<Restored> {
         operation::restore(&self.artifact(id)? as &dyn Artifact, &*self.0.engine, &options, &self.0.context)
+    }
+
+    /// How large and how long the next backup will be.
+    pub fn estimate(&self) -> Result<Estimate> {
+        operation::estimate(&self.0.vault, &*self.0.engine, &self.0.context)
     }
 
     /// How the source stands.

@@ -27,6 +27,7 @@
 mod backups;
 mod door;
 mod engines;
+mod files;
 mod job;
 mod place;
 mod source;
@@ -37,11 +38,12 @@ pub use backup_core::{
     operation, pipeline, proof::Proof, retention, scratch, selector::Selector, store, vault, verify,
     verify::Level,
 };
-pub use operation::{DrillOptions, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
+pub use operation::{AdoptOptions, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
 
 pub use crate::{
     backups::{Backups, BackupsBuilder},
     engines::engine_for,
+    files::open_file,
     job::{BlockingJob, Job},
     place::open_store,
     source::Source,

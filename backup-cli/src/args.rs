@@ -52,6 +52,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Take a backup; prints its id
     Run(RunArgs),
+    /// Bring dumps that other scripts made into the store, verified
+    Adopt(AdoptArgs),
+    /// How large and how long the next backup will be
+    Estimate(EstimateArgs),
     /// List backups, oldest first
     List(ListArgs),
     /// Show everything known of one backup
@@ -136,6 +140,47 @@ pub(crate) struct RunArgs {
     /// Worker threads [default: one per core, at most 6]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+/// Bring dumps that other scripts made into the store, verified
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup adopt backups/full_*.dump              each under the name of its database, with its own date
+  backup adopt nightly.sql.gz --name shop
+  backup adopt old/app-2026-01-22.db --name app --move
+
+Known are SQLite databases and what pg_dump makes (custom, plain, a directory), each file also in gzip or zstd.")]
+pub(crate) struct AdoptArgs {
+    /// The dumps
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The name of their vault [default: their database's, else what the file's name begins with]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Why they were taken; may be given more than once
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// When their state was current, e.g. 2026-01-22T15:18:00+01:00 [default: what the dump, its name or its file says]
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// Remove each file once it is in the store
+    #[arg(long)]
+    pub(crate) r#move: bool,
+}
+
+/// How large and how long the next backup will be
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  backup estimate app.db
+  backup estimate postgres://app@db1/shop --json")]
+pub(crate) struct EstimateArgs {
+    /// The database [default: $DATABASE_URL, also from .env]
+    pub(crate) source: Option<String>,
+    /// The name of its vault [default: as in `backup run`]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,12 +1,16 @@
 //! One backup: its manifest and the ways to its bytes.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use serde_json::Value;
+
 use crate::{
+    dates,
     error::{Error, Result},
     file::FileObject,
     id::Key,
@@ -101,25 +105,42 @@ pub struct FileArtifact {
     path: PathBuf,
     manifest: Manifest,
     has_facts: bool,
+    extension: &'static str,
+}
+
+/// What a file without manifest was recognised as.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    /// The engine that reads it.
+    pub engine: &'static str,
+    /// What the name of such a payload ends with before its layers, e.g. `.dump`.
+    pub extension: &'static str,
+    /// What the engine has to know of it, as the manifest's `facts`.
+    pub facts: BTreeMap<String, Value>,
 }
 
 impl FileArtifact {
-    /// Opens a payload file, with the manifest beside it (`<stem>.json`) where there is one.
+    /// Opens a payload file, with the manifest beside it (`<stem>.json`) where there is one; else `recognise` says by
+    /// its first decoded bytes (up to 8 KiB) what it is.
     ///
     /// # Errors
     /// `NotFound` when there is no such file; `Corrupt` when its manifest is not what it was.
-    pub fn open(path: &Path, engine: &str, cx: &crate::context::Context) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        recognise: impl FnOnce(&[u8]) -> Result<Recognised>,
+        cx: &crate::context::Context,
+    ) -> Result<Self> {
         // `latest.db.zst` is a second name; the manifest stands beside the first.
         let path = &std::fs::canonicalize(path).map_err(|e| Error::io("open", path, e))?;
         let object = FileObject::open(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(manifest) = manifest_beside(path, &name)? {
-            return Ok(Self { path: path.to_owned(), manifest, has_facts: true });
+            return Ok(Self { path: path.to_owned(), manifest, has_facts: true, extension: "" });
         }
-        let now = cx.now();
-        let stem = name.split('.').next().unwrap_or(&name);
+        let taken_at = dates::in_name(&name).or_else(|| dates::modified(path)).unwrap_or_else(|| cx.now());
+        let stem = dates::before(&name);
         let source = crate::id::SourceName::from_text(stem);
-        let id = crate::id::BackupId::new(&source, crate::content::Content::Full, now, 1);
+        let id = crate::id::BackupId::new(&source, crate::content::Content::Full, taken_at, 1);
         let encoding = pipeline::sniff(&object)?;
         let payload = Payload {
             name,
@@ -129,10 +150,22 @@ impl FileArtifact {
             plain_bytes: pipeline::expected_plain_bytes(&object, encoding)?,
             plain_blake3: String::new(),
         };
-        let facts = SourceFacts::new(source.as_str(), engine, path.display().to_string());
-        Ok(Self { path: path.to_owned(), manifest: Manifest::new(id, facts, now, payload), has_facts: false })
+        let head = pipeline::first_bytes(Arc::new(object), &payload, HEAD_BYTES, cx)?;
+        let recognised = recognise(&head)?;
+        let facts = SourceFacts::new(source.as_str(), recognised.engine, path.display().to_string());
+        let mut manifest = Manifest::new(id, facts, taken_at, payload);
+        manifest.facts = recognised.facts;
+        Ok(Self { path: path.to_owned(), manifest, has_facts: false, extension: recognised.extension })
+    }
+
+    /// What the name of such a payload ends with before its layers; empty where its own manifest names it.
+    pub fn extension(&self) -> &'static str {
+        self.extension
     }
 }
+
+/// Decoded bytes by which a file is recognised.
+const HEAD_BYTES: usize = 8 << 10;
 
 /// Names may have dots, so every part of the file's name that ends before one may be that of its manifest.
 fn manifest_beside(path: &Path, name: &str) -> Result<Option<Manifest>> {

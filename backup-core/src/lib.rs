@@ -13,6 +13,7 @@ pub mod capture;
 pub mod content;
 pub mod context;
 pub mod crash;
+mod dates;
 pub mod engine;
 pub mod error;
 pub mod event;

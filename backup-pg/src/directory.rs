@@ -86,13 +86,33 @@ fn bytes_in(folder: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
+/// Packs a folder that pg_dump made into a tar of this crate's form, so that it can be adopted.
+///
+/// # Errors
+/// `Invalid` when it has no table of contents.
+pub fn pack_folder(folder: &Path, out: &mut dyn Write) -> Result<()> {
+    if !folder.join(TOC).is_file() {
+        return Err(Error::invalid(format!("\"{}\" is no dump in the directory format: it has no {TOC}", folder.display())));
+    }
+    let mut names = names_in(folder)?;
+    names.sort_by_key(|name| (name != TOC, name.clone()));
+    let mut writer = tar::Builder::new(out);
+    writer.mode(tar::HeaderMode::Deterministic);
+    let failed = |e| Error::from_io(format!("could not pack \"{}\"", folder.display()), e);
+    for name in names {
+        writer.append_path_with_name(folder.join(&name), &name).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)
+}
+
+fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?;
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
 /// Writes the folder as a tar, its table of contents first, reading it as it passes by.
 fn pack(folder: &Path, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Contents> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .map_err(|e| Error::io("list", folder, e))?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names = names_in(folder)?;
     names.sort_by_key(|name| (name != TOC, name.clone()));
     let mut reader = TarReader::default();
     let mut writer = tar::Builder::new(Observed { inner: SinkWriter(sink), reader: &mut reader });

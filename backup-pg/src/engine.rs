@@ -22,6 +22,7 @@ use backup_core::{
     scratch::Scratch,
     verify::{Level, Subject, Verifier},
 };
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::{
@@ -148,6 +149,11 @@ impl BackupEngine for PgEngine {
         };
         let mut captured = Captured::at(manifest.snapshot_at);
         if let Some(archive) = &contents.archive {
+            // The archive tells the dumping host's local time and not its zone: ours is the best guess.
+            if let Ok(zoned) = archive.header.created_at.to_zoned(TimeZone::system()) {
+                captured.snapshot_at = zoned.timestamp();
+            }
+            captured.facts.insert("database".to_owned(), json!({ "name": archive.header.database }));
             captured.tools.insert("pg_dump".to_owned(), archive.header.dump_version.clone());
         }
         contents.describe(&mut captured);

@@ -17,6 +17,7 @@ mod extract;
 mod messages;
 mod plain;
 mod platform;
+mod recognise;
 mod restore;
 mod roles;
 #[doc(hidden)]
@@ -28,6 +29,8 @@ mod source;
 mod tools;
 
 pub use engine::{PgEngine, database_name};
+pub use directory::pack_folder;
+pub use recognise::recognise;
 
 /// The engine's name in manifests.
 pub const ENGINE: &str = "postgres";

@@ -488,7 +488,11 @@ fn an_archive_from_a_pipe_gets_its_positions_and_restores_in_parallel() {
 #[test]
 fn positions_are_not_written_into_another_file() {
     let server = small(15);
-    let archive = read(&dump(&server, "small", &["-Z0"])).unwrap();
+    let bytes = dump(&server, "small", &["-Z0"]);
+    let archive = read(&bytes).unwrap();
+    let contents_only = read_toc(&bytes[..]).unwrap();
+    let error = fill_offsets(&tempfile::tempfile().unwrap(), &contents_only).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&[b'x'; 100_000]).unwrap();
     let error = fill_offsets(&file, &archive).unwrap_err();

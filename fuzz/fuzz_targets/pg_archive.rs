@@ -38,7 +38,7 @@ fn read(bytes: &[u8], size: usize) -> Result<(Archive, u64)> {
 
 fn check(archive: &Archive, rows: u64) {
     assert!(list(archive).len() <= archive.entries.len());
-    let counted = archive.tables.iter().filter_map(|table| table.facts).map(|facts| facts.rows).sum();
+    let counted: u64 = archive.tables.iter().filter_map(|table| table.facts).map(|facts| facts.rows).sum();
     assert_eq!(rows, counted);
     for entry in &archive.entries {
         assert_eq!(entry.has_data, entry.data_at.is_some());

@@ -1,8 +1,10 @@
 //! One file per command: its call and how its result is shown.
 
+mod adopt;
 mod cat;
 mod completions;
 mod drill;
+mod estimate;
 mod extract;
 mod list;
 mod restore;
@@ -44,6 +46,8 @@ pub(crate) fn execute(args: &Args, output: &Output, cancel: &CancelToken) -> Res
     let session = Session { output, store: backup::open_store(&environment::store(&args.global)), context };
     match &args.command {
         Command::Run(args) => run::execute(&session, args),
+        Command::Adopt(args) => adopt::execute(&session, args),
+        Command::Estimate(args) => estimate::execute(&session, args),
         Command::List(args) => list::execute(&session, args),
         Command::Show(args) => show::execute(&session, args),
         Command::Cat(args) => cat::execute(&session, args),
@@ -84,7 +88,7 @@ impl Session<'_> {
     pub(crate) fn named(&self, id: &str) -> Result<Named> {
         let path = Path::new(id);
         if path.is_file() {
-            return Ok(Named::File(FileArtifact::open(path, "sqlite", &self.context)?));
+            return Ok(Named::File(backup::open_file(path, &self.context)?));
         }
         let (vault, artifact) = self.backups()?.find(id)?;
         Ok(Named::Stored(vault, artifact))

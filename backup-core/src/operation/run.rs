@@ -356,7 +356,9 @@ fn require_same_source(
     options: &RunOptions,
     cx: &Context,
 ) -> Result<()> {
-    let Some(last) = history.last().filter(|_| !options.same_source) else { return Ok(()) };
+    // What was adopted tells where the dump lay, not where its database does.
+    let own = |before: &&Manifest| !before.options.contains_key(super::adopt::ADOPTED_FROM);
+    let Some(last) = history.iter().rev().find(own).filter(|_| !options.same_source) else { return Ok(()) };
     let (was, is) = (&last.source, &source.facts);
     if (&was.engine, &was.database) == (&is.engine, &is.database) {
         if was.system_id.is_some() && was.system_id != is.system_id {

@@ -1,6 +1,10 @@
 //! Reading an artifact's stored bytes again: are they those that its manifest tells of, and what do they decode to?
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{
+    io::{Read, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     FRAME_BYTES,
@@ -13,6 +17,7 @@ use crate::{
     error::{Error, Result},
     event::{Event, Step},
     file,
+    manifest::Payload,
     store::ObjectReader,
     verify::Finding,
 };
@@ -82,6 +87,22 @@ pub(crate) fn decode_into(
         findings.push(Finding::stored("decode", artifact.location(), what));
     }
     Ok(findings)
+}
+
+/// The first decoded bytes of an object, fewer where it has fewer.
+pub(crate) fn first_bytes(
+    object: Arc<dyn ObjectReader>,
+    payload: &Payload,
+    count: usize,
+    cx: &Context,
+) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let decoder = Decoder::open(object, payload, cx)?;
+    decoder
+        .take(count as u64)
+        .read_to_end(&mut head)
+        .map_err(|e| Error::from_io(format!("could not read \"{}\"", payload.name), e))?;
+    Ok(head)
 }
 
 fn give_all(

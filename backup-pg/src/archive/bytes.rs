@@ -1,9 +1,14 @@
 //! The numbers and strings that archives are made of, read from bytes that come in pieces.
 
+use std::fmt::Display;
+
 use backup_core::Error;
 
 /// The longest string that is taken, in bytes. The text of one definition; PostgreSQL's own limit for a value is 1 GiB.
 const MAX_STRING: usize = 256 << 20;
+
+/// What to do with a damaged archive.
+pub(crate) const UNTRUSTED: &str = "Make a new backup; what this archive holds cannot be trusted.";
 
 /// Why something could not be read.
 #[derive(Debug)]
@@ -102,7 +107,7 @@ impl<'b> Cursor<'b> {
 
     pub(crate) fn int(&mut self) -> Result<i32, Stop> {
         let at = self.at;
-        Ok(number(self.bytes(self.widths.int + 1)?).map_err(|why| damaged(at, why))?)
+        Ok(number(self.bytes(self.widths.int + 1)?).map_err(|why| damaged_at(at, why))?)
     }
 
     /// A number that says yes or no.
@@ -111,7 +116,7 @@ impl<'b> Cursor<'b> {
         match self.int()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(damaged(at, format!("{other} stands where 0 or 1 belongs")).into()),
+            other => Err(damaged_at(at, format!("{other} stands where 0 or 1 belongs")).into()),
         }
     }
 
@@ -120,7 +125,7 @@ impl<'b> Cursor<'b> {
         let at = self.at;
         let Ok(length) = usize::try_from(self.int()?) else { return Ok(None) };
         if length > MAX_STRING {
-            return Err(damaged(at, format!("a string of {length} bytes")).into());
+            return Err(damaged_at(at, format!("a string of {length} bytes")).into());
         }
         self.bytes(length).map(Some)
     }
@@ -156,14 +161,18 @@ pub(crate) fn unsigned(bytes: &[u8]) -> Option<u64> {
     fits.then(|| low.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
 }
 
-/// The error of an archive that is not what its format has at `position`.
-pub(crate) fn damaged(position: u64, why: impl std::fmt::Display) -> Error {
-    Error::corrupt(format!("the archive is damaged at byte {position}: {why}"))
-        .with_hint("Make a new backup; what this archive holds cannot be trusted.")
+/// The error of an archive that is not what its format has at `place`, as in `byte 17`.
+pub(crate) fn damaged(place: impl Display, why: impl Display) -> Error {
+    Error::corrupt(format!("the archive is damaged at {place}: {why}")).with_hint(UNTRUSTED)
+}
+
+/// [`damaged`] at a position.
+pub(crate) fn damaged_at(position: u64, why: impl Display) -> Error {
+    damaged(format_args!("byte {position}"), why)
 }
 
 /// The error of an archive that ends too early.
-pub(crate) fn cut_short(position: u64, why: impl std::fmt::Display) -> Error {
+pub(crate) fn cut_short(position: u64, why: impl Display) -> Error {
     Error::corrupt(format!("the archive is cut short at byte {position}: {why}"))
         .with_hint("pg_dump was interrupted, or a part of what it wrote was lost; make a new backup.")
 }

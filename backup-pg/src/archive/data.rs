@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::{
     LargeObjects, RowSink, TableData,
-    bytes::{cut_short, damaged, number},
+    bytes::{UNTRUSTED, cut_short, damaged, number},
     decoder::Decoder,
     header::{Header, InnerCompression},
     toc::{Entry, Offset, TocReader},
@@ -17,6 +17,9 @@ use crate::rows::RowFold;
 /// The block types of pg_backup_archiver.h.
 const BLOCK_DATA: u8 = 1;
 const BLOCK_LARGE_OBJECTS: u8 = 3;
+
+/// What the entries are called whose data are large objects.
+const LARGE_OBJECTS: &str = "BLOBS";
 
 /// The widest number with its sign.
 const MAX_NUMBER: usize = 9;
@@ -95,10 +98,10 @@ impl DataReader {
         let result = self.read(&mut rest);
         let position = self.end - rest.len() as u64;
         result.map_err(|stop| match stop {
-            Stop::Damaged(why) => self.in_entry(damaged(position, why)),
-            Stop::Failed(error) if error.is_corruption() => {
-                self.in_entry(damaged(position, &error).with_source(error))
-            }
+            Stop::Damaged(why) => damaged(self.place(position), why),
+            Stop::Failed(error) if error.is_corruption() => error
+                .context(format!("the archive is damaged at {}", self.place(position)))
+                .with_hint(UNTRUSTED),
             Stop::Failed(error) => error,
         })
     }
@@ -184,11 +187,15 @@ impl DataReader {
         let entry = found.and_then(|found| Some((found, self.entries.get_mut(found)?)));
         let (found, entry) = entry.ok_or_else(|| format!("data for the unknown entry {id}"))?;
         self.content = Content { entry: found, is_large_object: !is_data, ..Content::default() };
-        if !entry.has_data || entry.data_at.is_some() {
-            return Err("data for an entry that has all its data".into());
-        }
-        if matches!(entry.offset, Offset::Set(at) if at != self.block_at) {
-            return Err("data that the table of contents expects elsewhere".into());
+        let surprise = match entry.offset {
+            _ if !entry.has_data => "which has none",
+            _ if entry.data_at.is_some() => "which has it already",
+            _ if is_data == (entry.desc == LARGE_OBJECTS) => "of another type",
+            Offset::Set(at) if at != self.block_at => "which is expected elsewhere",
+            _ => "",
+        };
+        if !surprise.is_empty() {
+            return Err(format!("data of {}, {surprise}", entry.label()).into());
         }
         entry.data_at = Some(self.block_at);
         if is_data && entry.is_copy() {
@@ -208,15 +215,13 @@ impl DataReader {
             self.next = Next::LargeObject;
             return Ok(());
         }
-        self.next = Next::Type;
-        let content = std::mem::take(&mut self.content);
-        self.content.entry = content.entry;
-        let Some(entry) = self.entries.get(content.entry) else { return Ok(()) };
-        if entry.desc == "TABLE DATA" {
-            let facts = content.fold.map(RowFold::finish).transpose()?;
+        let fold = self.content.fold.take();
+        if let Some(entry) = self.entries.get(self.content.entry).filter(|entry| entry.desc == "TABLE DATA") {
+            let facts = fold.map(RowFold::finish).transpose()?;
             let (dump_id, name) = (entry.dump_id, entry.name());
-            self.tables.push(TableData { dump_id, name, facts, bytes: content.bytes });
+            self.tables.push(TableData { dump_id, name, facts, bytes: self.content.bytes });
         }
+        self.next = Next::Type;
         Ok(())
     }
 
@@ -225,12 +230,14 @@ impl DataReader {
         self.entries.get(self.content.entry).map_or_else(String::new, Entry::label)
     }
 
-    fn in_entry(&self, error: Error) -> Error {
-        let is_inside = !matches!(self.next, Next::Type | Next::Id { .. });
-        if !is_inside {
-            return error;
+    /// Where it stands, for messages.
+    fn place(&self, position: u64) -> String {
+        match self.next {
+            Next::Type | Next::Id { .. } => format!("byte {position}"),
+            Next::LargeObject | Next::Length | Next::Chunk(_) => {
+                format!("byte {position}, in the data of {}", self.label())
+            }
         }
-        error.context(format!("could not read the data of {}", self.label()))
     }
 }
 

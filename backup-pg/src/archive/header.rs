@@ -3,7 +3,7 @@
 use backup_core::{Error, ErrorKind, Result};
 use jiff::civil::DateTime;
 
-use super::bytes::{Cursor, Stop, Widths, damaged};
+use super::bytes::{Cursor, Stop, Widths, damaged_at};
 
 /// The first bytes of every archive.
 pub const MAGIC: &[u8; 5] = b"PGDMP";
@@ -132,7 +132,7 @@ fn width(cursor: &mut Cursor<'_>, of: &str) -> Result<u8, Stop> {
     let at = cursor.position();
     match cursor.byte()? {
         width @ 1..=8 => Ok(width),
-        width => Err(damaged(at, format!("{width} bytes per {of}")).into()),
+        width => Err(damaged_at(at, format!("{width} bytes per {of}")).into()),
     }
 }
 
@@ -142,7 +142,7 @@ fn format(cursor: &mut Cursor<'_>) -> Result<Format, Stop> {
         1 => Ok(Format::Custom),
         3 => Ok(Format::Tar),
         5 => Ok(Format::Directory),
-        other => Err(damaged(at, format!("unknown format {other}")).into()),
+        other => Err(damaged_at(at, format!("unknown format {other}")).into()),
     }
 }
 
@@ -152,7 +152,7 @@ fn compression(cursor: &mut Cursor<'_>, version: Version) -> Result<InnerCompres
         return Ok(match cursor.int()? {
             0 => InnerCompression::None,
             level @ -1..=9 => InnerCompression::Gzip(level),
-            level => return Err(damaged(at, format!("compression level {level}")).into()),
+            level => return Err(damaged_at(at, format!("compression level {level}")).into()),
         });
     }
     match cursor.byte()? {
@@ -160,7 +160,7 @@ fn compression(cursor: &mut Cursor<'_>, version: Version) -> Result<InnerCompres
         1 => Ok(InnerCompression::Gzip(-1)),
         2 => Ok(InnerCompression::Lz4),
         3 => Ok(InnerCompression::Zstd),
-        other => Err(damaged(at, format!("unknown compression {other}")).into()),
+        other => Err(damaged_at(at, format!("unknown compression {other}")).into()),
     }
 }
 
@@ -180,7 +180,7 @@ fn created_at(cursor: &mut Cursor<'_>) -> Result<(DateTime, bool), Stop> {
         let month = narrow(month.checked_add(1)?)?;
         DateTime::new(year, month, narrow(day)?, narrow(hour)?, narrow(minute)?, narrow(second)?, 0).ok()
     };
-    Ok((time().ok_or_else(|| damaged(at, "no valid time of creation"))?, is_dst > 0))
+    Ok((time().ok_or_else(|| damaged_at(at, "no valid time of creation"))?, is_dst > 0))
 }
 
 /// Names in an archive have the dumped database's encoding; what is not UTF-8 is shown by replacement characters.

@@ -23,6 +23,8 @@ mod header;
 mod list;
 mod name;
 mod offsets;
+#[cfg(test)]
+mod tests;
 mod toc;
 
 use std::{fmt, io::Read};
@@ -30,7 +32,7 @@ use std::{fmt, io::Read};
 use backup_core::{Error, ErrorKind, Result};
 
 use self::{
-    bytes::{Buffer, Stop, Widths, cut_short, damaged},
+    bytes::{Buffer, Stop, Widths, cut_short, damaged_at},
     data::DataReader,
     toc::TocReader,
 };
@@ -248,7 +250,7 @@ pub fn read_toc(mut input: impl Read) -> Result<Archive> {
     let TocReader { header, entries, .. } = toc.unwrap_or_else(|| TocReader::new(Header::default()));
     let is_followed = buffer.position() < buffer.end() || read_piece(&mut input, &mut piece)? > 0;
     if header.format != Format::Custom && is_followed {
-        return Err(damaged(buffer.position(), "bytes follow the table of contents"));
+        return Err(damaged_at(buffer.position(), "bytes follow the table of contents"));
     }
     Ok(Archive { header, entries, ..Archive::default() })
 }

@@ -18,15 +18,16 @@ use super::{
 
 const POSITION_NOT_SET: u8 = 1;
 const POSITION_SET: u8 = 2;
-const NO_DATA: u8 = 3;
 
-/// Writes into the archive in `file` where the data of each entry begins; what is filled in already stays.
+/// Writes into the archive in `file` where the data of each entry begins; what is filled in already stays, and so do
+/// entries without data, which say so themselves.
 ///
-/// `archive` must have been read from the same bytes; the file must be open for reading and writing, and its position
-/// moves. Not atomic, and not synced: each entry is right or as it was, so it can be done again.
+/// `archive` must have been read from the same bytes, to their end; the file must be open for reading and writing, and
+/// its position moves. Not atomic, and not synced; it can be done again.
 ///
 /// # Errors
-/// `Invalid` when the file is another one than was read, `Denied` or `Failed` when it cannot be read or written.
+/// `Invalid` when the file is another one than was read or only its table of contents was, `Denied` or `Failed` when it
+/// cannot be read or written.
 pub fn fill_offsets(file: &File, archive: &Archive) -> Result<()> {
     let width = usize::from(archive.header.offset_size);
     for entry in &archive.entries {
@@ -44,14 +45,16 @@ fn field(entry: &Entry, width: usize) -> Result<Option<Vec<u8>>> {
     if entry.offset != Offset::NotSet {
         return Ok(None);
     }
-    let (flag, position) = entry.data_at.map_or((NO_DATA, 0), |position| (POSITION_SET, position));
+    let Some(position) = entry.data_at else {
+        return Err(Error::invalid(format!("the data of {} was not read", entry.label())));
+    };
     let bytes = position.to_le_bytes();
     let (low, high) = bytes.split_at(width.min(bytes.len()));
     if high.iter().any(|byte| *byte != 0) {
         let message = format!("the data of {} is too far away for {width} bytes", entry.label());
         return Err(Error::invalid(message));
     }
-    Ok(Some([&[flag], low].concat()))
+    Ok(Some([&[POSITION_SET], low].concat()))
 }
 
 /// Writes `field` over one at `at` that is not set, and over nothing else.

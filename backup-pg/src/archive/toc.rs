@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use backup_core::Result;
 
 use super::{
-    bytes::{Buffer, Cursor, Stop, damaged, unsigned},
+    bytes::{Buffer, Cursor, Stop, damaged_at, unsigned},
     header::{Format, Header, text},
     name,
 };
@@ -151,13 +151,14 @@ impl TocReader {
         let at = cursor.position();
         if self.count.is_none() {
             let count = cursor.int()?;
-            self.count = Some(usize::try_from(count).map_err(|_| damaged(at, format!("{count} entries")))?);
+            self.count =
+                Some(usize::try_from(count).map_err(|_| damaged_at(at, format!("{count} entries")))?);
             return Ok(());
         }
         let Some(open) = &mut self.open else {
             let entry = entry(cursor, &self.header)?;
             if self.index.insert(entry.dump_id, self.entries.len()).is_some() {
-                return Err(damaged(at, format!("two entries have the number {}", entry.dump_id)).into());
+                return Err(damaged_at(at, format!("two entries have the number {}", entry.dump_id)).into());
             }
             self.open = Some(entry);
             return Ok(());
@@ -178,7 +179,7 @@ fn entry(cursor: &mut Cursor<'_>, header: &Header) -> Result<Entry, Stop> {
     let at = cursor.position();
     let dump_id = cursor.int()?;
     if dump_id <= 0 {
-        return Err(damaged(at, format!("an entry has the number {dump_id}")).into());
+        return Err(damaged_at(at, format!("an entry has the number {dump_id}")).into());
     }
     let has_data = cursor.flag()?;
     let oids = [cursor.string()?, cursor.string()?];
@@ -219,7 +220,7 @@ fn section(cursor: &mut Cursor<'_>) -> Result<Section, Stop> {
         2 => Ok(Section::PreData),
         3 => Ok(Section::Data),
         4 => Ok(Section::PostData),
-        other => Err(damaged(at, format!("unknown section {other}")).into()),
+        other => Err(damaged_at(at, format!("unknown section {other}")).into()),
     }
 }
 
@@ -229,7 +230,7 @@ fn relkind(cursor: &mut Cursor<'_>) -> Result<Option<char>, Stop> {
     match u8::try_from(kind) {
         Ok(0) => Ok(None),
         Ok(kind) if kind.is_ascii_graphic() => Ok(Some(char::from(kind))),
-        _ => Err(damaged(at, format!("unknown kind of relation {kind}")).into()),
+        _ => Err(damaged_at(at, format!("unknown kind of relation {kind}")).into()),
     }
 }
 
@@ -238,7 +239,7 @@ fn with_oids(cursor: &mut Cursor<'_>) -> Result<(), Stop> {
     let at = cursor.position();
     match cursor.string()? {
         Some(b"true" | b"false") => Ok(()),
-        _ => Err(damaged(at, "neither \"true\" nor \"false\" stands where one belongs").into()),
+        _ => Err(damaged_at(at, "neither \"true\" nor \"false\" stands where one belongs").into()),
     }
 }
 
@@ -257,11 +258,11 @@ fn place(entry: &mut Entry, cursor: &mut Cursor<'_>, header: &Header) -> Result<
         1 => Offset::NotSet,
         2 => Offset::Set(position),
         3 => Offset::NoData,
-        other => return Err(damaged(at, format!("unknown kind of position {other}")).into()),
+        other => return Err(damaged_at(at, format!("unknown kind of position {other}")).into()),
     };
     if entry.has_data == (offset == Offset::NoData) {
         let why = format!("the entry {} disagrees with itself about having data", entry.label());
-        return Err(damaged(at, why).into());
+        return Err(damaged_at(at, why).into());
     }
     entry.offset = offset;
     entry.offset_at = Some(at);
@@ -270,5 +271,5 @@ fn place(entry: &mut Entry, cursor: &mut Cursor<'_>, header: &Header) -> Result<
 
 fn parse<N: std::str::FromStr>(digits: &[u8], at: u64, what: &str) -> Result<N, Stop> {
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    number.ok_or_else(|| damaged(at, format!("{what} is no number")).into())
+    number.ok_or_else(|| damaged_at(at, format!("{what} is no number")).into())
 }

@@ -22,10 +22,24 @@ const LOCK_CLASS: i32 = 0x6261_6b75;
 /// Names that are tried before giving up.
 const MAX_TRIES: u32 = 50;
 
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) server: TargetServer,
+    /// The database's name.
+    pub(super) name: String,
+}
+
+impl Place {
+    /// A session in it.
+    pub(super) fn session(&self, name: &str, settings: &[(&str, &str)]) -> Result<Session> {
+        self.server.session(&self.name, name, settings)
+    }
+}
+
 /// A database that exists only for a restore. Dropped, it is dropped on the server too.
 pub(super) struct TemporaryDatabase {
-    pub(super) server: TargetServer,
-    pub(super) name: String,
+    pub(super) place: Place,
     /// Holds the advisory lock that tells a living restore from a dead one.
     holder: Session,
     is_placed: bool,
@@ -41,14 +55,14 @@ impl TemporaryDatabase {
         cx: &Context,
     ) -> Result<Self> {
         let options = creation_options(manifest, archive, server.version)?;
-        let mut database = Self { server: server.clone(), name: String::new(), holder, is_placed: true };
+        let mut database = Self { place: Place { server: server.clone(), name: String::new() }, holder, is_placed: true };
         let now = cx.now();
         for number in 1..=MAX_TRIES {
-            database.name = names::derived(server.database(), RESTORING, now, number);
+            database.place.name = names::derived(server.database(), RESTORING, now, number);
             if !database.hold()? {
                 continue;
             }
-            let sql = format!("CREATE DATABASE {} TEMPLATE template0 {options}", identifier(&database.name));
+            let sql = format!("CREATE DATABASE {} TEMPLATE template0 {options}", identifier(&database.place.name));
             match database.holder.client().batch_execute(&sql) {
                 Ok(()) => {
                     database.is_placed = false;
@@ -57,7 +71,7 @@ impl TemporaryDatabase {
                     return Ok(database);
                 }
                 Err(error) if error.code().is_some_and(|code| code.code() == "42P04") => {}
-                Err(error) => return Err(not_created(error, &database.name, &options)),
+                Err(error) => return Err(not_created(error, &database.place.name, &options)),
             }
         }
         Err(Error::new(ErrorKind::Busy, format!("no free name for a restored \"{}\" was found", server.database())))
@@ -65,20 +79,15 @@ impl TemporaryDatabase {
 
     fn hold(&mut self) -> Result<bool> {
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2))";
-        let row = self.holder.client().query_one(sql, &[&LOCK_CLASS, &self.name]);
-        Ok(row.map_err(|e| explain(e, &format!("lock the name \"{}\"", self.name)))?.get(0))
+        let row = self.holder.client().query_one(sql, &[&LOCK_CLASS, &self.place.name]);
+        Ok(row.map_err(|e| explain(e, &format!("lock the name \"{}\"", self.place.name)))?.get(0))
     }
 
     fn mark(&mut self, manifest: &Manifest) -> Result<()> {
         let comment = literal(&format!("{MARK}{}", manifest.id));
-        let sql = format!("COMMENT ON DATABASE {} IS {comment}", identifier(&self.name));
+        let sql = format!("COMMENT ON DATABASE {} IS {comment}", identifier(&self.place.name));
         let marked = self.holder.client().batch_execute(&sql);
-        marked.map_err(|e| explain(e, &format!("mark the database \"{}\"", self.name)))
-    }
-
-    /// A session in it.
-    pub(super) fn session(&self, name: &str, settings: &[(&str, &str)]) -> Result<Session> {
-        self.server.session(&self.name, name, settings)
+        marked.map_err(|e| explain(e, &format!("mark the database \"{}\"", self.place.name)))
     }
 
     /// The session that holds it, in a database of its own.
@@ -97,12 +106,12 @@ impl Drop for TemporaryDatabase {
         if self.is_placed {
             return;
         }
-        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.name));
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.place.name));
         if self.holder.client().batch_execute(&sql).is_ok() {
             return;
         }
         // What stays is marked, and the next restore or backup of this server sweeps it.
-        if let Ok(mut session) = self.server.session(&self.server.maintenance, "backup control", &[]) {
+        if let Ok(mut session) = self.place.server.session(&self.place.server.maintenance, "backup control", &[]) {
             let _ = session.client().batch_execute(&sql);
         }
     }
@@ -110,7 +119,7 @@ impl Drop for TemporaryDatabase {
 
 impl std::fmt::Debug for TemporaryDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TemporaryDatabase").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TemporaryDatabase").field("name", &self.place.name).finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,8 @@ cat >/dev/null
 for process in /proc/[0-9]*; do
     if [ "$process/cwd" -ef "$folder/data" ]; then kill -9 "${process#/proc/}"; fi
 done
-rm -rf "$folder"
+# A copy that is still under way may add to it.
+rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
 "#;
 
 /// A running server: trusts everybody on 127.0.0.1 and on its socket, and syncs nothing.
@@ -67,7 +68,6 @@ impl Server {
     /// [`Self::certificate`]. Only the build of major 15 can do that.
     pub(crate) fn with(major: u32, settings: &[&str]) -> Self {
         let folder = server_folder();
-        copy_template(major, &folder);
         let data = folder.join("data");
         let mut watchdog = Command::new("sh");
         // A process group of its own: what kills the test's group lets it do its work.
@@ -79,6 +79,7 @@ impl Server {
         let leash = watchdog.stdin.take();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         let mut server = Self { major, port: 0, folder, settings, watchdog, leash };
+        copy_template(major, &server.folder);
         if server.settings.iter().any(|setting| setting == "ssl=on") {
             server.make_certificate();
         }

@@ -1,0 +1,37 @@
+use std::process::ExitCode;
+
+use backup::{Backups, Estimate, Result, Source};
+
+use super::Session;
+use crate::{args::EstimateArgs, environment, output};
+
+pub(crate) fn execute(session: &Session<'_>, args: &EstimateArgs) -> Result<ExitCode> {
+    let text = environment::source(args.source.as_deref())?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => text.parse::<Source>()?.default_name().to_string(),
+    };
+    let backups = Backups::builder()
+        .opened_store(session.store()?)
+        .source(&name, text)
+        .context(session.context.clone())
+        .build()?;
+    let estimate = backups.job(&name)?.blocking().estimate()?;
+    session.output.data(|| serde_json::json!(estimate), || lines(&estimate).join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(estimate: &Estimate) -> Vec<String> {
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), output::size);
+    let basis = match estimate.learnt_from {
+        0 => "a guess: there is no backup of it yet".to_owned(),
+        count => format!("by the last of {count} backups"),
+    };
+    vec![
+        format!("database   {}", size(estimate.plain_bytes)),
+        format!("backup     {} ({basis})", size(estimate.stored_bytes)),
+        format!("time       {}", estimate.seconds.map_or_else(|| "unknown".to_owned(), |s| format!("{s:.0} s"))),
+        format!("one a day  {} a month, {} a year", size(estimate.month_bytes), size(estimate.year_bytes)),
+        format!("free       {}", size(estimate.free_bytes)),
+    ]
+}

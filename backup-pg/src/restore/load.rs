@@ -1,0 +1,197 @@
+//! Filling a new database from a dump.
+
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use backup_core::{
+    Error, Result,
+    context::Context,
+    engine::{RestorePart, RestoreRequest},
+    event::{Event, Step},
+    manifest::Manifest,
+};
+
+use super::{
+    messages,
+    parallel::in_sessions,
+    temporary::{Place, TemporaryDatabase},
+    unpacked::{Unpacked, major_in},
+};
+use crate::{
+    archive::qualified,
+    child::Running,
+    session::explain,
+    tools::Tools,
+};
+
+/// Sessions that load at once, unless asked for more: beyond them a server's disk is the limit.
+const MAX_DEFAULT_JOBS: usize = 4;
+
+/// Building indexes by sorting in memory, in kB. Less than the server's own setting is never asked for.
+const MAINTENANCE_MEMORY: i64 = 256 << 10;
+
+/// How often the growing database is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the programs' sessions are called.
+const SESSION_NAME: &str = "backup restore";
+
+/// How many sessions a restore uses.
+pub(super) fn jobs(request: &RestoreRequest, cx: &Context) -> usize {
+    request.jobs.map_or_else(|| cx.jobs().min(MAX_DEFAULT_JOBS), std::num::NonZeroUsize::get)
+}
+
+/// What is told to pg_restore besides where.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selection {
+    pub(super) arguments: Vec<String>,
+}
+
+impl Selection {
+    /// What was asked for.
+    pub(super) fn of(request: &RestoreRequest, manifest: &Manifest) -> Self {
+        let was_dropped = manifest.options.get("no_owner").and_then(serde_json::Value::as_bool) == Some(true);
+        let asked = [
+            (request.no_owner || was_dropped, "--no-owner"),
+            (request.no_privileges || was_dropped, "--no-privileges"),
+            (request.part == RestorePart::Schema, "--schema-only"),
+        ];
+        let arguments = asked.iter().filter(|(asked, _)| *asked).map(|(_, flag)| (*flag).to_owned());
+        Self { arguments: arguments.collect() }
+    }
+
+    /// With another argument.
+    pub(super) fn with(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+}
+
+/// The programs that read a dump.
+pub(super) fn tools_for(dump: &Unpacked, manifest: &Manifest) -> Result<Tools> {
+    let stated = manifest.tools.get("pg_dump").and_then(|version| major_in(version));
+    let major = dump.dump_major().or(stated).unwrap_or(0);
+    Tools::at_least(major, &format!("\"{}\"", manifest.id))
+}
+
+/// Loads a dump into the database.
+pub(super) fn fill(
+    database: &mut TemporaryDatabase,
+    dump: &Unpacked,
+    manifest: &Manifest,
+    selection: &Selection,
+    jobs: usize,
+    cx: &Context,
+) -> Result<()> {
+    let tools = tools_for(dump, manifest)?;
+    if dump.is_plain { run_psql(database, dump, &tools, cx) } else { run_pg_restore(database, dump, &tools, selection, jobs, cx) }
+}
+
+fn run_pg_restore(
+    database: &mut TemporaryDatabase,
+    dump: &Unpacked,
+    tools: &Tools,
+    selection: &Selection,
+    jobs: usize,
+    cx: &Context,
+) -> Result<()> {
+    let mut command = tools.command("pg_restore");
+    lead(&mut command, database)?;
+    command.arg("--exit-on-error").args(&selection.arguments);
+    if dump.is_seekable && jobs > 1 {
+        command.arg(format!("--jobs={jobs}"));
+    }
+    command.arg(&dump.path).stdout(Stdio::null());
+    let ended = watched(command, &database.place, cx)?;
+    messages::require_loaded("pg_restore", &ended, cx)
+}
+
+fn run_psql(database: &mut TemporaryDatabase, dump: &Unpacked, tools: &Tools, cx: &Context) -> Result<()> {
+    let text = File::open(&dump.path).map_err(|e| Error::io("open", &dump.path, e))?;
+    let mut command = tools.command("psql");
+    lead(&mut command, database)?;
+    command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file=-"]);
+    command.stdin(text).stdout(Stdio::null());
+    let ended = watched(command, &database.place, cx)?;
+    messages::require_loaded("psql", &ended, cx)
+}
+
+/// Leads a program into the database. Nothing loaded is of worth before the swap, whose own commit makes all of it
+/// durable, so no commit before that need wait for the disk.
+fn lead(command: &mut Command, database: &mut TemporaryDatabase) -> Result<()> {
+    let memory = maintenance_memory(database)?;
+    let settings = [
+        ("synchronous_commit", "off"),
+        ("client_min_messages", "warning"),
+        ("maintenance_work_mem", memory.as_str()),
+    ];
+    database.place.server.lead(command, &database.place.name, SESSION_NAME, &settings);
+    Ok(())
+}
+
+fn maintenance_memory(database: &mut TemporaryDatabase) -> Result<String> {
+    let sql = "SELECT greatest(setting::bigint, $1)::text || 'kB' FROM pg_settings WHERE name = 'maintenance_work_mem'";
+    let row = database.control().client().query_one(sql, &[&MAINTENANCE_MEMORY]);
+    Ok(row.map_err(|e| explain(e, "look at the server's settings"))?.get(0))
+}
+
+/// Runs a program to its end, telling how the database grows.
+fn watched(command: Command, place: &Place, cx: &Context) -> Result<crate::child::Ended> {
+    let program = Running::start(command, None, cx)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| measure(place, &is_over, cx));
+        let ended = program.finish();
+        is_over.store(true, Ordering::Relaxed);
+        ended
+    })
+}
+
+/// A database that cannot be measured is loaded all the same.
+fn measure(place: &Place, is_over: &AtomicBool, cx: &Context) {
+    let Ok(mut session) = place.server.session(&place.server.maintenance, "backup progress", &[]) else { return };
+    let mut size = || -> Option<i64> {
+        let row = session.client().query_one("SELECT pg_database_size($1::name)", &[&place.name]);
+        row.ok().map(|row| row.get(0))
+    };
+    let Some(empty) = size() else { return };
+    let mut measured = Instant::now();
+    while !is_over.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(20));
+        if measured.elapsed() < MEASURE_INTERVAL {
+            continue;
+        }
+        measured = Instant::now();
+        let Some(now) = size() else { return };
+        cx.emit(Event::Progress { step: Step::Load, done: u64::try_from(now - empty).unwrap_or_default() });
+    }
+}
+
+/// Gathers the planner's statistics, which dumps do not hold: without them the first queries are slow.
+pub(super) fn analyze(place: &Place, jobs: usize, cx: &Context) -> Result<()> {
+    let open = || place.session("backup analyze", &[("vacuum_cost_delay", "0"), ("synchronous_commit", "off")]);
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.relkind IN ('r', 'm', 'p') AND c.relispopulated AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+               ORDER BY c.relpages DESC";
+    let mut session = open()?;
+    let rows = session.client().query(sql, &[]).map_err(|e| explain(e, "list the restored tables"))?;
+    drop(session);
+    let tables: Vec<String> = rows.iter().map(|row| qualified(row.get(0), row.get(1))).collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let analyze = |session: &mut crate::session::Session, table: &String| {
+        let what = format!("gather statistics on {table}");
+        if let Err(error) = session.client().batch_execute(&format!("ANALYZE {table}")) {
+            // An expression of an index may fail outside of its application; the rows are there.
+            cx.warn(format!("{:?}", explain(error, &what)));
+        }
+        Ok(())
+    };
+    in_sessions(jobs, &tables, &open, &analyze, cx).map(|_| ())
+}

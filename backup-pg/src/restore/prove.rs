@@ -1,0 +1,285 @@
+//! Whether a restored database has the rows that the backup says, read back from the server.
+
+use std::{
+    collections::HashMap,
+    io::BufRead,
+};
+
+use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
+
+use super::{names::literal, parallel::in_sessions, temporary::Place};
+use crate::{
+    archive::{Archive, qualified},
+    rows::{RowFacts, RowFold},
+    session::{Session, explain},
+};
+
+/// Settings under which equal rows are equal text, as `setup_connection` of `pg_dump.c` and our dumps have them.
+const CANONICAL: [(&str, &str); 7] = [
+    ("datestyle", "ISO"),
+    ("intervalstyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("timezone", "UTC"),
+    ("bytea_output", "hex"),
+    ("row_security", "off"),
+    ("synchronize_seqscans", "off"),
+];
+
+/// Pages of a large table that one session reads at a time.
+const PIECE_PAGES: i64 = 8192;
+
+/// Since this version a range of row addresses is read without the pages outside of it.
+const RANGE_SCANS: i32 = 140_000;
+
+/// What a table must hold.
+#[derive(Clone, Debug)]
+struct Wanted {
+    facts: TableFacts,
+    /// Its name on the server, which differs where the archive's text is in another encoding.
+    name: String,
+    /// The columns, as in `a, b`; empty when all columns go in their order.
+    columns: String,
+    pages: i64,
+    /// Belongs to an extension, which may have put rows of its own into it.
+    is_extensions: bool,
+    /// Columns may have come back in another order.
+    is_reordered: bool,
+    /// Rows were loaded through the root of its partitions, which may have put them elsewhere.
+    is_tree: bool,
+}
+
+/// A part of a table to read.
+struct Piece<'a> {
+    table: usize,
+    wanted: &'a Wanted,
+    /// The first page, and the one after the last; `None` is the whole table, or its end.
+    pages: Option<(i64, Option<i64>)>,
+}
+
+/// Compares tables with what they must hold.
+pub(super) fn rows(
+    place: &Place,
+    expected: &[TableFacts],
+    archive: Option<&Archive>,
+    encoding: Option<&str>,
+    jobs: usize,
+    cx: &Context,
+) -> Result<Vec<Finding>> {
+    let open = || session(place);
+    let mut control = open()?;
+    let mut findings = Vec::new();
+    let wanted = look_up(&mut control, expected, archive, encoding, &mut findings)?;
+    drop(control);
+    let compared: Vec<&Wanted> = wanted.iter().filter(|wanted| !wanted.is_extensions).collect();
+    let splits = jobs > 1 && place.server.version >= RANGE_SCANS;
+    let mut pieces: Vec<Piece<'_>> =
+        compared.iter().enumerate().flat_map(|(table, wanted)| pieces(table, wanted, splits)).collect();
+    // The longest first, so that no session is left alone with one at the end.
+    pieces.sort_by_key(|piece| std::cmp::Reverse(if piece.pages.is_some() { PIECE_PAGES } else { piece.wanted.pages }));
+    if pieces.is_empty() {
+        return Ok(findings);
+    }
+    let read = |session: &mut Session, piece: &Piece<'_>| read(session, piece, encoding, cx);
+    let parts = in_sessions(jobs, &pieces, &open, &read, cx)?;
+    let mut sums = vec![RowFacts::default(); compared.len()];
+    for (piece, part) in pieces.iter().zip(parts) {
+        if let Some(sum) = sums.get_mut(piece.table) {
+            *sum += part;
+        }
+    }
+    findings.extend(compared.iter().zip(sums).filter_map(|(wanted, found)| difference(wanted, found)));
+    Ok(findings)
+}
+
+fn session(place: &Place) -> Result<Session> {
+    let mut session = place.session("backup check", &CANONICAL)?;
+    session.client().batch_execute("SET search_path = ''").map_err(|e| explain(e, "set up a session"))?;
+    Ok(session)
+}
+
+fn pieces(table: usize, wanted: &Wanted, splits: bool) -> Vec<Piece<'_>> {
+    if !splits || wanted.is_tree || wanted.pages <= PIECE_PAGES * 3 / 2 {
+        return vec![Piece { table, wanted, pages: None }];
+    }
+    let starts = (0..wanted.pages).step_by(PIECE_PAGES as usize);
+    let range = |start: i64| {
+        let end = start + PIECE_PAGES;
+        (start, (end < wanted.pages).then_some(end))
+    };
+    starts.map(|start| Piece { table, wanted, pages: Some(range(start)) }).collect()
+}
+
+fn read(session: &mut Session, piece: &Piece<'_>, encoding: Option<&str>, cx: &Context) -> Result<RowFacts> {
+    let name = &piece.wanted.name;
+    let what = format!("read the restored table {name}");
+    let reader = session.client().copy_out(copy_statement(piece, encoding).as_str());
+    let mut reader = reader.map_err(|e| explain(e, &what))?;
+    let mut fold = RowFold::new();
+    loop {
+        cx.cancel().check()?;
+        let count = {
+            let bytes = reader.fill_buf().map_err(|e| Error::from_io(format!("could not {what}"), e))?;
+            fold.feed(bytes);
+            bytes.len()
+        };
+        if count == 0 {
+            return fold.finish();
+        }
+        reader.consume(count);
+    }
+}
+
+/// Text is compared byte by byte, so it must come in the dump's encoding, whatever the session's is.
+fn copy_statement(piece: &Piece<'_>, encoding: Option<&str>) -> String {
+    let Wanted { name, columns, is_tree, .. } = piece.wanted;
+    let options = encoding.map(|name| format!(" WITH (ENCODING {})", literal(name))).unwrap_or_default();
+    if *is_tree {
+        return format!("COPY (SELECT {columns} FROM {name}) TO STDOUT{options}");
+    }
+    let Some((start, end)) = piece.pages else {
+        let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
+        return format!("COPY {name}{list} TO STDOUT{options}");
+    };
+    let end = end.map(|end| format!(" AND ctid < '({end},0)'::tid")).unwrap_or_default();
+    format!("COPY (SELECT {columns} FROM ONLY {name} WHERE ctid >= '({start},0)'::tid{end}) TO STDOUT{options}")
+}
+
+fn difference(wanted: &Wanted, found: RowFacts) -> Option<Finding> {
+    let TableFacts { name, rows, digest } = &wanted.facts;
+    if found.rows != *rows {
+        let what = format!("has {} rows, the backup says {rows}", found.rows);
+        return Some(Finding::content("rows", name, what));
+    }
+    let is_equal = digest.as_ref().is_none_or(|digest| *digest == found.hex());
+    (!is_equal && !wanted.is_reordered).then(|| Finding::content("rows", name, "has other rows than the backup says"))
+}
+
+/// What the server has under the names of the backup.
+struct Present {
+    name: String,
+    columns: String,
+    pages: i64,
+    is_extensions: bool,
+    is_child: bool,
+}
+
+fn look_up(
+    session: &mut Session,
+    expected: &[TableFacts],
+    archive: Option<&Archive>,
+    encoding: Option<&str>,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Wanted>> {
+    let present = present_tables(session, encoding)?;
+    let entries = archive.iter().flat_map(|archive| &archive.entries).filter(|entry| entry.is_copy());
+    let copied: HashMap<String, &str> = entries.map(|entry| (entry.name(), entry.copy.as_str())).collect();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for facts in expected {
+        let copy = copied.get(&facts.name).and_then(|copy| target_and_columns(copy));
+        let name = copy.map_or(facts.name.as_str(), |(target, _)| target);
+        let is_tree = name != facts.name;
+        if let Some(root) = wanted.iter_mut().find(|wanted| is_tree && wanted.facts.name == name) {
+            root.facts = joined(&root.facts, facts);
+            continue;
+        }
+        let Some(table) = present.get(name) else {
+            findings.push(Finding::content("rows", name, "is missing"));
+            continue;
+        };
+        let stated = copy.map(|(_, columns)| columns).filter(|list| !list.is_empty() && !list.contains('\u{fffd}'));
+        wanted.push(Wanted {
+            facts: TableFacts { name: name.to_owned(), ..facts.clone() },
+            name: table.name.clone(),
+            is_reordered: stated.is_none() && table.is_child,
+            columns: stated.map_or_else(|| table.columns.clone(), str::to_owned),
+            pages: table.pages,
+            is_extensions: table.is_extensions,
+            is_tree,
+        });
+    }
+    Ok(wanted)
+}
+
+/// The facts of two tables that were loaded into one.
+fn joined(one: &TableFacts, other: &TableFacts) -> TableFacts {
+    let digest = |facts: &TableFacts| u128::from_str_radix(facts.digest.as_deref()?, 16).ok();
+    let sum = digest(one).zip(digest(other));
+    let digest = sum.map(|(one, other)| RowFacts { rows: 0, digest: one.wrapping_add(other) }.hex());
+    TableFacts { name: one.name.clone(), rows: one.rows + other.rows, digest }
+}
+
+/// `public.t` and `a, b` of `COPY public.t (a, b) FROM stdin;`. The list is in the last parentheses that are not in
+/// quotes; a table whose columns are all generated has none.
+fn target_and_columns(copy: &str) -> Option<(&str, &str)> {
+    let rest = copy.trim_end().strip_prefix("COPY ")?.strip_suffix(" FROM stdin;")?;
+    let (mut is_quoted, mut open) = (false, None);
+    for (at, byte) in rest.bytes().enumerate() {
+        is_quoted ^= byte == b'"';
+        if byte == b'(' && !is_quoted {
+            open = Some(at);
+        }
+    }
+    let Some(open) = open else { return Some((rest.trim_end(), "")) };
+    Some((rest.get(..open)?.trim_end(), rest.get(open + 1..)?.strip_suffix(')')?))
+}
+
+/// All tables, by the name that an archive of this encoding gives them.
+fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashMap<String, Present>> {
+    let sql = "SELECT n.nspname::text, c.relname::text,
+                 pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+                 EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'),
+                 NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid),
+                 coalesce((SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+                   WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), ''),
+                 convert_to(n.nspname::text, $1), convert_to(c.relname::text, $1)
+               FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
+    let rows = session.client().query(sql, &[&encoding.unwrap_or("UTF8")]);
+    let rows = rows.map_err(|e| explain(e, "list the restored tables"))?;
+    let table = |row: &postgres::Row| -> Result<(String, Present), postgres::Error> {
+        let lossy = |at: usize| row.try_get::<_, &[u8]>(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let present = Present {
+            name: qualified(row.try_get(0)?, row.try_get(1)?),
+            pages: row.try_get(2)?,
+            is_extensions: row.try_get(3)?,
+            is_child: row.try_get(4)?,
+            columns: row.try_get(5)?,
+        };
+        Ok((qualified(&lossy(6)?, &lossy(7)?), present))
+    };
+    let tables = rows.iter().map(table).collect::<Result<_, _>>();
+    tables.map_err(|e| explain(e, "read the names of the restored tables"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_read_from_a_copy_statement() {
+        for (copy, expected) in [
+            ("COPY public.t (a, b) FROM stdin;\n", Some(("public.t", "a, b"))),
+            ("COPY public.\"t (x)\" (a, \"b)(\") FROM stdin;\n", Some(("public.\"t (x)\"", "a, \"b)(\""))),
+            ("COPY public.t  FROM stdin;\n", Some(("public.t", ""))),
+            ("COPY public.\"t(x)\"  FROM stdin;\n", Some(("public.\"t(x)\"", ""))),
+            ("", None),
+        ] {
+            assert_eq!(target_and_columns(copy), expected, "{copy}");
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_a_table_cover_it_once_and_its_end_is_open() {
+        let facts = TableFacts { name: "t".into(), rows: 0, digest: None };
+        for pages in [0, 1, PIECE_PAGES, 2 * PIECE_PAGES, 10 * PIECE_PAGES + 1] {
+            let wanted = Wanted { facts: facts.clone(), name: "t".into(), columns: String::new(), pages, is_extensions: false, is_reordered: false, is_tree: false };
+            let pieces = pieces(0, &wanted, true);
+            let ranges: Vec<_> = pieces.iter().filter_map(|piece| piece.pages).collect();
+            assert!(ranges.is_empty() == (pages <= PIECE_PAGES * 3 / 2) && !pieces.is_empty());
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].1, Some(pair[1].0));
+            }
+            assert!(ranges.first().is_none_or(|first| first.0 == 0) && ranges.last().is_none_or(|last| last.1.is_none()));
+        }
+    }
+}
