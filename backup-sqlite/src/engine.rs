@@ -146,7 +146,10 @@ impl BackupEngine for SqliteEngine {
         if let Some(finding) = copy.findings.first() {
             return Err(Error::corrupt(format!("it is damaged: {finding}")));
         }
-        Ok(describe(snapshot::capture(&copy.path, None, &mut Nowhere::default(), cx)?))
+        let mut captured = describe(snapshot::capture(&copy.path, None, &mut Nowhere::default(), cx)?);
+        // The file tells no time; its name or its own date is the best there is.
+        captured.snapshot_at = subject.artifact().manifest().snapshot_at;
+        Ok(captured)
     }
 }
 

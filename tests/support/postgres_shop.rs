@@ -43,8 +43,8 @@ SET datestyle = ISO; SET timezone = UTC; SET extra_float_digits = 3; SET bytea_o
 CREATE FUNCTION pg_temp.digest(name regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE digest text;
 BEGIN
-    EXECUTE format('SELECT count(*) || '' '' || coalesce(md5(string_agg(row,  ORDER BY row)), )
-        FROM (SELECT md5(t::text) AS row FROM ONLY %s AS t) AS rows', name) INTO digest;
+    EXECUTE format($sql$SELECT count(*) || ' ' || coalesce(md5(string_agg(row, '' ORDER BY row)), '')
+        FROM (SELECT md5(t::text) AS row FROM ONLY %s AS t) AS rows$sql$, name) INTO digest;
     RETURN digest;
 END $$;
 SELECT coalesce(json_object_agg(format('%I.%I', nspname, relname), pg_temp.digest(c.oid)), '{}')

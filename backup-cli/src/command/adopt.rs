@@ -1,6 +1,6 @@
 use std::{fs, path::Path, process::ExitCode};
 
-use backup::{AdoptOptions, Error, Result, SourceName, Taken};
+use backup::{AdoptOptions, Error, ErrorKind, Result, SourceName, Taken};
 use serde_json::json;
 
 use super::Session;
@@ -20,6 +20,10 @@ pub(crate) fn execute(session: &Session<'_>, args: &AdoptArgs) -> Result<ExitCod
                 adopted.push(taken);
             }
             Err(error) if error.is_cancelled() => return Err(error),
+            // What is there already needs no second place.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                session.output.tell(&format!("{}: {error}", path.display()));
+            }
             Err(error) => {
                 session.output.warn(&format!("{error:?}"));
                 first_error.get_or_insert(error);

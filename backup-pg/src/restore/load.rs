@@ -2,6 +2,8 @@
 
 use std::{
     fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -15,6 +17,7 @@ use backup_core::{
     event::{Event, Step},
     manifest::Manifest,
 };
+use memchr::memmem;
 
 use super::{
     messages,
@@ -34,6 +37,12 @@ const MAX_DEFAULT_JOBS: usize = 4;
 
 /// Building indexes by sorting in memory, in kB. Less than the server's own setting is never asked for.
 const MAINTENANCE_MEMORY: i64 = 256 << 10;
+
+/// What stands over every object in pg_dump's text; verbose dumps number them.
+const OBJECT_COMMENTS: [&[u8]; 2] = [b"\n--\n-- Name: ", b"\n--\n-- TOC entry "];
+
+/// The most that is looked through for the end of what `--clean` puts first.
+const MAX_DROPS_BYTES: u64 = 64 << 20;
 
 /// How often the growing database is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
@@ -112,13 +121,41 @@ fn run_pg_restore(
 }
 
 fn run_psql(database: &mut TemporaryDatabase, dump: &Unpacked, tools: &Tools, cx: &Context) -> Result<()> {
-    let text = File::open(&dump.path).map_err(|e| Error::io("open", &dump.path, e))?;
+    let text = File::options().read(true).write(true).open(&dump.path);
+    let mut text = text.map_err(|e| Error::io("open", &dump.path, e))?;
+    blank_drops(&mut text).map_err(|e| Error::io("prepare", &dump.path, e))?;
     let mut command = tools.command("psql");
     lead(&mut command, database)?;
     command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file=-"]);
     command.stdin(text).stdout(Stdio::null());
     let ended = watched(command, &database.place, cx)?;
     messages::require_loaded("psql", &ended, cx)
+}
+
+/// Takes out what `pg_dump --clean` puts before the first object: in a new database there is nothing to drop, and some
+/// of it (a view without its tables, put in the place of one that others need) even fails there.
+fn blank_drops(text: &mut File) -> io::Result<()> {
+    let mut head = Vec::new();
+    text.by_ref().take(MAX_DROPS_BYTES).read_to_end(&mut head)?;
+    if let Some(drops) = drops_in(&head) {
+        text.seek(SeekFrom::Start(drops.start as u64))?;
+        // Line numbers in messages stay as they are in the dump, or nearly so.
+        text.write_all(&vec![b'\n'; drops.len()])?;
+    }
+    text.rewind()
+}
+
+/// From the first statement that is no setting up to the comment over the first object.
+fn drops_in(head: &[u8]) -> Option<Range<usize>> {
+    let first_object = OBJECT_COMMENTS.iter().filter_map(|comment| memmem::find(head, comment)).min()? + 1;
+    let mut start = 0;
+    for line in head.get(..first_object)?.split_inclusive(|byte| *byte == b'\n') {
+        if ["DROP ", "ALTER ", "CREATE "].iter().any(|verb| line.starts_with(verb.as_bytes())) {
+            return Some(start..first_object);
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// Leads a program into the database. Nothing loaded is of worth before the swap, whose own commit makes all of it
@@ -194,4 +231,20 @@ pub(super) fn analyze(place: &Place, jobs: usize, cx: &Context) -> Result<()> {
         Ok(())
     };
     in_sessions(jobs, &tables, &open, &analyze, cx).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_before_the_first_object_are_found() {
+        let settings = "--\n-- PostgreSQL database dump\n--\n\nSET x = 1;\n\n";
+        let drops = "DROP TABLE IF EXISTS a;\nCREATE OR REPLACE VIEW v AS\nSELECT\n    NULL::int;\n\n";
+        let objects = "--\n-- Name: a; Type: TABLE\n--\n\nCREATE TABLE a ();\nDROP TABLE b;\n";
+        let found = |text: &str| drops_in(text.as_bytes());
+        assert_eq!(found(&format!("{settings}{drops}{objects}")), Some(settings.len()..settings.len() + drops.len()));
+        assert_eq!(found(&format!("{settings}{objects}")), None);
+        assert_eq!(found("CREATE TABLE a ();\n"), None);
+    }
 }

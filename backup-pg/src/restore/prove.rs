@@ -7,7 +7,7 @@ use std::{
 
 use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
 
-use super::{names::literal, parallel::in_sessions, temporary::Place};
+use super::{names::literal, parallel::in_sessions, temporary::Place, unpacked::joined};
 use crate::{
     archive::{Archive, qualified},
     rows::{RowFacts, RowFold},
@@ -161,6 +161,7 @@ struct Present {
     pages: i64,
     is_extensions: bool,
     is_child: bool,
+    is_partitioned: bool,
 }
 
 fn look_up(
@@ -177,8 +178,7 @@ fn look_up(
     for facts in expected {
         let copy = copied.get(&facts.name).and_then(|copy| target_and_columns(copy));
         let name = copy.map_or(facts.name.as_str(), |(target, _)| target);
-        let is_tree = name != facts.name;
-        if let Some(root) = wanted.iter_mut().find(|wanted| is_tree && wanted.facts.name == name) {
+        if let Some(root) = wanted.iter_mut().find(|wanted| wanted.is_tree && wanted.facts.name == name) {
             root.facts = joined(&root.facts, facts);
             continue;
         }
@@ -194,18 +194,10 @@ fn look_up(
             columns: stated.map_or_else(|| table.columns.clone(), str::to_owned),
             pages: table.pages,
             is_extensions: table.is_extensions,
-            is_tree,
+            is_tree: table.is_partitioned,
         });
     }
     Ok(wanted)
-}
-
-/// The facts of two tables that were loaded into one.
-fn joined(one: &TableFacts, other: &TableFacts) -> TableFacts {
-    let digest = |facts: &TableFacts| u128::from_str_radix(facts.digest.as_deref()?, 16).ok();
-    let sum = digest(one).zip(digest(other));
-    let digest = sum.map(|(one, other)| RowFacts { rows: 0, digest: one.wrapping_add(other) }.hex());
-    TableFacts { name: one.name.clone(), rows: one.rows + other.rows, digest }
 }
 
 /// `public.t` and `a, b` of `COPY public.t (a, b) FROM stdin;`. The list is in the last parentheses that are not in
@@ -231,7 +223,7 @@ fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashM
                  NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid),
                  coalesce((SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
                    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), ''),
-                 convert_to(n.nspname::text, $1), convert_to(c.relname::text, $1)
+                 convert_to(n.nspname::text, $1), convert_to(c.relname::text, $1), c.relkind = 'p'
                FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
     let rows = session.client().query(sql, &[&encoding.unwrap_or("UTF8")]);
@@ -244,6 +236,7 @@ fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashM
             is_extensions: row.try_get(3)?,
             is_child: row.try_get(4)?,
             columns: row.try_get(5)?,
+            is_partitioned: row.try_get(8)?,
         };
         Ok((qualified(&lossy(6)?, &lossy(7)?), present))
     };

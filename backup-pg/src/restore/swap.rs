@@ -6,7 +6,7 @@
 //! them. So nobody slips in between, and no setting of the old database is changed for it.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
     thread,
     time::Duration,
 };
@@ -87,35 +87,53 @@ fn place(database: &mut TemporaryDatabase, name: &str) -> Result<()> {
 /// Both renames, and what the restored database inherits, in one transaction.
 fn exchange(database: &mut TemporaryDatabase, name: &str, kept: &str, cx: &Context) -> Result<()> {
     let Place { server, name: restored } = database.place.clone();
+    let inherited = properties::inherit(database.control(), name, &restored)?;
     let ender = server.session(&server.maintenance, "backup control", &[])?;
-    let is_over = AtomicBool::new(false);
+    let phase = AtomicU8::new(BEGINNING);
     thread::scope(|scope| {
-        scope.spawn(|| end_sessions(ender, name, &is_over));
+        scope.spawn(|| end_sessions(ender, name, &phase));
         let mut outcome = Ok(());
         for _ in 0..MAX_TRIES {
-            outcome = cx.cancel().check().and_then(|()| try_exchange(database.control(), name, &restored, kept));
+            let exchanging = Exchange { name, restored: &restored, kept, inherited: &inherited, phase: &phase };
+            outcome = cx.cancel().check().and_then(|()| exchanging.attempt(database.control()));
             if !matches!(&outcome, Err(error) if error.kind() == ErrorKind::Busy) {
                 break;
             }
         }
-        is_over.store(true, Ordering::Relaxed);
+        phase.store(OVER, Ordering::Relaxed);
         outcome
     })
 }
 
-fn try_exchange(session: &mut Session, name: &str, restored: &str, kept: &str) -> Result<()> {
-    let what = format!("put the restored database in the place of \"{name}\"");
-    let statements = properties::inherit(session, name, restored)?;
-    let failed = |e| in_use(e, &what, name);
-    let mut transaction = session.client().transaction().map_err(failed)?;
-    transaction.batch_execute(&rename(name, kept)).map_err(failed)?;
-    crash::point("swap.old-kept");
-    for statement in statements {
-        transaction.batch_execute(&statement).map_err(failed)?;
+/// The exchange has not locked anybody out yet: a session that was ended would come back at once.
+const BEGINNING: u8 = 0;
+/// New sessions wait for the lock.
+const LOCKING: u8 = 1;
+const OVER: u8 = 2;
+
+struct Exchange<'a> {
+    name: &'a str,
+    restored: &'a str,
+    kept: &'a str,
+    inherited: &'a [String],
+    phase: &'a AtomicU8,
+}
+
+impl Exchange<'_> {
+    fn attempt(&self, session: &mut Session) -> Result<()> {
+        let what = format!("put the restored database in the place of \"{}\"", self.name);
+        let failed = |e| in_use(e, &what, self.name);
+        let mut transaction = session.client().transaction().map_err(failed)?;
+        self.phase.store(LOCKING, Ordering::Relaxed);
+        transaction.batch_execute(&rename(self.name, self.kept)).map_err(failed)?;
+        crash::point("swap.old-kept");
+        for statement in self.inherited {
+            transaction.batch_execute(statement).map_err(failed)?;
+        }
+        transaction.batch_execute(&rename(self.restored, self.name)).map_err(failed)?;
+        crash::point("swap.renamed");
+        transaction.commit().map_err(failed)
     }
-    transaction.batch_execute(&rename(restored, name)).map_err(failed)?;
-    crash::point("swap.renamed");
-    transaction.commit().map_err(failed)
 }
 
 fn rename(from: &str, to: &str) -> String {
@@ -136,18 +154,23 @@ fn in_use(error: postgres::Error, what: &str, name: &str) -> Error {
 
 /// Ends the sessions of a database until told to stop. Sessions that may not be ended by this role stay, and the
 /// rename then says so.
-fn end_sessions(mut session: Session, name: &str, is_over: &AtomicBool) {
-    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
-    let one = "SELECT pg_terminate_backend($1)";
+fn end_sessions(mut session: Session, name: &str, phase: &AtomicU8) {
+    let all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
     let list = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
-    while !is_over.load(Ordering::Relaxed) {
+    loop {
+        thread::sleep(END_INTERVAL);
+        match phase.load(Ordering::Relaxed) {
+            BEGINNING => continue,
+            OVER => return,
+            _ => {}
+        }
         // One session that may not be ended must not save the others.
-        if session.client().query_one(sql, &[&name]).is_err()
+        if session.client().query_one(all, &[&name]).is_err()
             && let Ok(rows) = session.client().query(list, &[&name])
         {
+            let one = "SELECT pg_terminate_backend($1)";
             rows.iter().for_each(|row| drop(session.client().query_one(one, &[&row.get::<_, i32>(0)])));
         }
-        thread::sleep(END_INTERVAL);
     }
 }
 
