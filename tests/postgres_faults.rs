@@ -149,7 +149,7 @@ fn a_stopped_server_is_told_and_leaves_nothing() {
     let run = shop.begin_and_halt_among_the_notes();
     shop.server.fast_stop();
     run.signal(Signal::CONT);
-    failed(run, 1, "terminating connection").says("hint: ");
+    failed(run, 1, "pg_dump").says("hint: ");
     shop.folder.has_no_litter();
     shop.server.restart();
     shop.recovers(&[]);
@@ -170,7 +170,7 @@ fn an_ended_session_of_pg_dump_is_told_and_leaves_nothing() {
         let run = shop.begin_and_halt_among_the_notes();
         end_session(&shop, "application_name NOT LIKE '% snapshot'");
         run.signal(Signal::CONT);
-        failed(run, 1, "terminating connection").says("hint: ");
+        failed(run, 1, "pg_dump").says("hint: ");
         shop.folder.has_no_litter();
         shop.recovers(&[]);
     }

@@ -7,6 +7,7 @@ use crate::{
     ENGINE,
     conninfo::{Conninfo, Environment, Resolved},
     session::{Session, explain},
+    tools::Tools,
 };
 
 /// The oldest server whose dumps this program is tested to understand.
@@ -50,6 +51,7 @@ impl Source {
                 format!("the server is PostgreSQL {major}; {OLDEST_MAJOR} and later can be backed up"),
             ));
         }
+        Tools::for_server(major)?;
         let facts = self.facts(&mut session)?;
         Ok(SourceReport::new(facts, table_bytes(&mut session)?))
     }

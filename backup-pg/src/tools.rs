@@ -49,14 +49,9 @@ impl Tools {
     pub(crate) fn at_least(major: u32, purpose: &str) -> Result<Self> {
         let installed = installed();
         let suits = |tools: &&Tools| tools.major >= major;
-        let chosen = installed.chosen.iter().find(suits);
+        let chosen = installed.chosen.iter().filter(suits).min_by_key(|tools| tools.major);
         let found = chosen.or_else(|| installed.others.iter().filter(suits).min_by_key(|tools| tools.major));
         found.cloned().ok_or_else(|| missing(major, purpose, &installed))
-    }
-
-    /// Their major version.
-    pub(crate) fn major(&self) -> u32 {
-        self.major
     }
 
     /// Their version as they name it.
@@ -116,11 +111,13 @@ fn look_at(folder: &Path) -> Option<Tools> {
     if !program.is_file() {
         return None;
     }
+    // A folder may be another one's second name.
+    let folder = folder.canonicalize().ok()?;
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = version_in(&text)?;
     let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    Some(Tools { folder: folder.to_owned(), version, major })
+    Some(Tools { folder, version, major })
 }
 
 /// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` → `15.18`.

@@ -568,3 +568,113 @@ fn definitions_alone_come_back_without_rows() {
     rolling.restore(into(server.uri("rolled"))).unwrap();
     assert_eq!(schema_dump(&server, "rolled"), schema_dump(&server, "shop"));
 }
+
+/// Tables that hang together in every way.
+const STOCK: &str = "
+    CREATE SCHEMA stock;
+    CREATE TYPE stock.mood AS ENUM ('calm', 'wild');
+    CREATE FUNCTION stock.mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
+    CREATE TABLE stock.papers (id serial PRIMARY KEY, name text, mood stock.mood DEFAULT 'calm');
+    CREATE INDEX by_name ON stock.papers (name);
+    CREATE STATISTICS stock.together ON id, name FROM stock.papers;
+    CREATE TRIGGER marks BEFORE UPDATE ON stock.papers FOR EACH ROW EXECUTE FUNCTION stock.mark();
+    COMMENT ON TABLE stock.papers IS 'papers';
+    INSERT INTO stock.papers (name) SELECT 'paper ' || n FROM generate_series(1, 300) n;
+    CREATE TABLE stock.prices (paper integer REFERENCES stock.papers, day date, cents bigint, PRIMARY KEY (paper, day)) PARTITION BY RANGE (day);
+    CREATE TABLE stock.prices_old PARTITION OF stock.prices FOR VALUES FROM ('2020-01-01') TO ('2024-01-01');
+    CREATE TABLE stock.prices_new PARTITION OF stock.prices FOR VALUES FROM ('2024-01-01') TO ('2030-01-01');
+    INSERT INTO stock.prices SELECT n, '2023-12-01'::date + n, n FROM generate_series(1, 200) n;
+    CREATE TABLE stock.notes (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text);
+    INSERT INTO stock.notes (note) SELECT 'note ' || n FROM generate_series(1, 50) n;";
+
+fn of_tables(uri: String, tables: &[&str], replace: bool) -> RestoreRequest {
+    let mut request = into(uri);
+    request.tables = tables.iter().map(|table| (*table).to_owned()).collect();
+    request.replace = replace;
+    request
+}
+
+fn stock(server: &Server) -> Backup {
+    server.create_database("stock", "");
+    server.psql("stock", STOCK);
+    Backup::of(&server.uri("stock"))
+}
+
+#[test]
+fn single_tables_come_with_what_belongs_to_them_into_a_new_database() {
+    let server = start(15);
+    let backup = stock(&server);
+    let unknown = backup.restore(of_tables(server.uri("new"), &["paper"], false)).unwrap_err();
+    assert!(unknown.is_not_found() && unknown.hint().unwrap().contains("stock.papers"), "{unknown:?}");
+    assert_eq!(server.databases(), ["postgres", "stock"]);
+    let (outcome, told) = backup.restore_telling(of_tables(server.uri("new"), &["stock.prices", "notes"], false));
+    outcome.unwrap();
+    assert!(told.iter().any(|line| line.contains("foreign key")), "{told:?}");
+    let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'stock'::regnamespace AND relkind IN ('r', 'p', 'i', 'I', 'S')";
+    assert_eq!(
+        server.psql("new", tables),
+        "notes notes_id_seq notes_pkey prices prices_new prices_new_pkey prices_old prices_old_pkey prices_pkey"
+    );
+    assert_eq!(server.psql("new", "SELECT (SELECT count(*) FROM stock.prices), (SELECT count(*) FROM stock.notes)"), "200|50");
+    backup.restore(of_tables(server.uri("both"), &["papers", "prices"], false)).unwrap();
+    assert_eq!(server.psql("both", "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"), "1");
+    assert_eq!(server.psql("both", "INSERT INTO stock.papers (name) VALUES ('next') RETURNING id"), "301");
+    assert_eq!(server.psql("both", "SELECT obj_description('stock.papers'::regclass), count(*) FROM pg_trigger WHERE tgname = 'marks'"), "papers|1");
+}
+
+#[test]
+fn single_tables_replace_those_of_a_living_database_in_one_transaction() {
+    let server = start(15);
+    let backup = stock(&server);
+    server.psql("stock", "UPDATE stock.notes SET note = 'spoilt'; DELETE FROM stock.papers WHERE id > 250; TRUNCATE stock.prices");
+    let before = schema_dump(&server, "stock");
+    let refused = backup.restore(of_tables(server.uri("stock"), &["notes"], false)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    let restored = backup.restore(of_tables(server.uri("stock"), &["notes"], true)).unwrap();
+    assert_eq!(server.psql("stock", "SELECT count(*) FROM stock.notes WHERE note LIKE 'note %'"), "50");
+    assert_eq!(server.psql("stock", "INSERT INTO stock.notes (note) VALUES ('next') RETURNING id"), "51");
+    assert!(restored.swapped.kept[0].contains("before_"), "{:?}", restored.swapped);
+    let undo = restored.swapped.undo.unwrap();
+    let output = server_shell(&server, &undo);
+    assert!(output.status.success(), "{undo}: {output:?}");
+    assert_eq!(server.psql("stock", "SELECT count(*) FROM stock.notes WHERE note = 'spoilt'"), "50");
+    assert_eq!(schema_dump(&server, "stock"), before);
+
+    // Others refer to it and stay.
+    let refused = backup.restore(of_tables(server.uri("stock"), &["papers"], true)).unwrap_err();
+    assert!(refused.to_string().contains("prices") && refused.hint().unwrap().contains("Nothing was changed"), "{refused:?}");
+    server.psql("stock", "CREATE VIEW stock.v AS SELECT * FROM stock.notes");
+    let refused = backup.restore(of_tables(server.uri("stock"), &["notes"], true)).unwrap_err();
+    assert!(refused.to_string().contains("view stock.v"), "{refused:?}");
+    server.psql("stock", "DROP VIEW stock.v");
+    let refused = backup.restore(of_tables(server.uri("stock"), &["prices_old"], true)).unwrap_err();
+    assert!(refused.to_string().contains("is a partition"), "{refused:?}");
+    assert_eq!(schema_dump(&server, "stock"), before);
+
+    // Both sides of a key together, and one of two whose other side is there.
+    let restored = backup.restore(of_tables(server.uri("stock"), &["papers", "prices"], true)).unwrap();
+    let counts = "SELECT (SELECT count(*) FROM stock.papers), (SELECT count(*) FROM stock.prices)";
+    assert_eq!(server.psql("stock", counts), "300|200");
+    assert_eq!(schema_dump_of(&server, "stock"), schema_of_text(&before));
+    assert!(server_shell(&server, &restored.swapped.undo.unwrap()).status.success());
+    assert_eq!(server.psql("stock", counts), "250|0");
+    server.psql("stock", "DROP TABLE stock.prices");
+    let restored = backup.restore(of_tables(server.uri("stock"), &["prices"], false));
+    let refused = restored.unwrap_err();
+    assert!(refused.to_string().contains("violates") || refused.to_string().contains("foreign key"), "{refused:?}");
+    server.psql("stock", "INSERT INTO stock.papers (id) SELECT generate_series(251, 300)");
+    backup.restore(of_tables(server.uri("stock"), &["prices"], false)).unwrap();
+    assert_eq!(server.psql("stock", counts), "300|200");
+    assert!(left_overs(&server).is_empty());
+}
+
+/// The definitions in the schema `stock`, without those that are kept beside.
+fn schema_dump_of(server: &Server, database: &str) -> Vec<String> {
+    schema_of_text(&server.run("pg_dump", database, &["--schema-only", "--schema=stock"]))
+}
+
+fn schema_of_text(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().filter(|line| line.contains("stock.") && !line.starts_with("--")).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}

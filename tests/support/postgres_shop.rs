@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long something may take that is to happen by itself within seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Customers with odd values, orders that refer to them, and what belongs to a table.
 const TABLES: &str = r#"
@@ -104,7 +104,7 @@ impl PgShop {
     }
 
     pub(crate) fn backup(&self, arguments: &[&str]) -> Outcome {
-        outcome(self.command(arguments).output().unwrap(), arguments)
+        self.begin(arguments).wait()
     }
 
     /// Takes a backup of the shop and returns its id.
@@ -171,7 +171,9 @@ impl PgShop {
 
     /// Starts the command and leaves it to itself.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Underway {
-        let (out, err) = (self.path("stdout"), self.path("stderr"));
+        // Beside one that is halted another may run.
+        let folder = tempfile::tempdir_in(self.path("")).unwrap().keep();
+        let (out, err) = (folder.join("stdout"), folder.join("stderr"));
         let mut command = self.command(arguments);
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         // A Ctrl-C is for the command, not for the test.

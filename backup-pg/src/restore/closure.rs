@@ -7,7 +7,7 @@ use backup_core::{Error, ErrorKind, Result};
 use crate::archive::{Archive, Entry};
 
 /// What hangs on a table and comes back with it.
-const BELONGING: [&str; 15] = [
+const BELONGING: [&str; 11] = [
     "TABLE DATA",
     "DEFAULT",
     "CONSTRAINT",
@@ -19,10 +19,6 @@ const BELONGING: [&str; 15] = [
     "RULE",
     "POLICY",
     "ROW SECURITY",
-    "SEQUENCE",
-    "SEQUENCE OWNED BY",
-    "COMMENT",
-    "ACL",
 ];
 
 /// Kinds that may name more than one table; they belong to the one their own name begins with.
@@ -96,6 +92,8 @@ impl<'a> Index<'a> {
             "COMMENT" | "ACL" => true,
             "SEQUENCE SET" => owner.desc == "SEQUENCE",
             "FK CONSTRAINT" => false,
+            // It names the owner in words only; the sequence itself needs the owner's table.
+            "SEQUENCE OWNED BY" => owner.dependencies.iter().any(|table| tables.contains(table)),
             // A sequence that belongs to a table is made by altering the table.
             "SEQUENCE" => tables.contains(&id) && entry.definition.trim_start().starts_with("ALTER TABLE"),
             desc if NAMED_AFTER_TABLE.contains(&desc) => tables.contains(&id) && is_named_after(entry, owner),
@@ -231,7 +229,7 @@ mod tests {
             entry(3, "TABLE", "goods", &[2, 1]),
             entry(4, "TABLE", "orders", &[1]),
             entry(5, "SEQUENCE", "orders_id_seq", &[4]),
-            entry(6, "SEQUENCE OWNED BY", "orders_id_seq", &[5, 4]),
+            entry(6, "SEQUENCE OWNED BY", "orders_id_seq", &[5]),
             entry(7, "DEFAULT", "orders id", &[5, 4]),
             entry(8, "TABLE DATA", "goods", &[3]),
             entry(9, "TABLE DATA", "orders", &[4]),

@@ -112,7 +112,7 @@ fn run_pg_restore(
     let mut command = tools.command("pg_restore");
     lead(&mut command, database)?;
     command.arg("--exit-on-error").args(&selection.arguments);
-    if dump.is_seekable && jobs > 1 {
+    if jobs > 1 {
         command.arg(format!("--jobs={jobs}"));
     }
     command.arg(&dump.path).stdout(Stdio::null());
@@ -136,7 +136,7 @@ fn run_psql(database: &mut TemporaryDatabase, dump: &Unpacked, tools: &Tools, cx
 /// of it (a view without its tables, put in the place of one that others need) even fails there.
 fn blank_drops(text: &mut File) -> io::Result<()> {
     let mut head = Vec::new();
-    text.by_ref().take(MAX_DROPS_BYTES).read_to_end(&mut head)?;
+    Read::by_ref(text).take(MAX_DROPS_BYTES).read_to_end(&mut head)?;
     if let Some(drops) = drops_in(&head) {
         text.seek(SeekFrom::Start(drops.start as u64))?;
         // Line numbers in messages stay as they are in the dump, or nearly so.

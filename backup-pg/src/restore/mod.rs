@@ -3,6 +3,8 @@
 //! A restore never writes into the database that it replaces: it loads a new one on the same server, compares it with
 //! the backup row by row, and renames. What stood there is kept under another name.
 
+mod closure;
+mod existing;
 mod load;
 mod messages;
 mod names;
@@ -14,6 +16,7 @@ mod prove;
 mod server;
 mod staged;
 mod swap;
+mod tables;
 mod temporary;
 mod unpacked;
 
@@ -46,6 +49,9 @@ use crate::conninfo::{Conninfo, Environment};
 pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>> {
     let (server, mut control) = TargetServer::open(&connection(plan)?, cx)?;
     let (manifest, request) = (artifact.manifest(), &plan.request);
+    if !request.tables.is_empty() {
+        return tables::load(artifact, plan, &server, control, cx);
+    }
     let dump = Unpacked::decode(artifact, cx)?;
     require_owners(&dump, manifest, plan, &mut control)?;
     let mut database = TemporaryDatabase::create(&server, control, manifest, dump.archive(), cx)?;

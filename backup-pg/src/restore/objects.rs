@@ -39,7 +39,7 @@ const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, count(*) FROM 
   WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' GROUP BY 1, 2";
 
 /// The kind of [`PRESENT`] that an entry of the table of contents must be found under.
-fn kind(desc: &str) -> Option<&'static str> {
+pub(super) fn kind(desc: &str) -> Option<&'static str> {
     Some(match desc {
         "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "SEQUENCE" | "FOREIGN TABLE" | "INDEX" => "relation",
         "TYPE" | "DOMAIN" | "SHELL TYPE" => "type",
@@ -61,6 +61,17 @@ fn kind(desc: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether things of a kind are in no schema; what the archive says there does not count.
+pub(super) fn is_global(kind: &str) -> bool {
+    matches!(kind, "schema" | "extension" | "event trigger" | "publication" | "server" | "wrapper")
+}
+
+/// All that there is: kind, schema and name.
+pub(super) fn present(session: &mut Session) -> Result<HashSet<(String, String, String)>> {
+    let rows = session.client().query(PRESENT, &[]).map_err(|e| explain(e, "list what there is"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
 /// Compares what there is with the entries of the table of contents that were restored.
 pub(super) fn compare(session: &mut Session, archive: &Archive, is_restored: &dyn Fn(&Entry) -> bool) -> Result<Vec<Finding>> {
     let restored: Vec<&Entry> = archive.entries.iter().filter(|entry| is_restored(entry) && is_readable(entry)).collect();
@@ -77,14 +88,11 @@ fn is_readable(entry: &Entry) -> bool {
 }
 
 fn missing(session: &mut Session, restored: &[&Entry]) -> Result<Vec<Finding>> {
-    let rows = session.client().query(PRESENT, &[]).map_err(|e| explain(e, "list what was restored"))?;
-    let present: HashSet<(&str, &str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let present = present(session)?;
     let is_missing = |entry: &&&Entry| {
         let Some(kind) = kind(&entry.desc) else { return false };
-        // Schemas and the like are in no schema; what the archive says there does not count.
-        let has_schema = matches!(kind, "schema" | "extension" | "event trigger" | "publication" | "server" | "wrapper");
-        let schema = if has_schema { "" } else { entry.namespace.as_str() };
-        !present.contains(&(kind, schema, entry.tag.as_str()))
+        let schema = if is_global(kind) { "" } else { entry.namespace.as_str() };
+        !present.contains(&(kind.to_owned(), schema.to_owned(), entry.tag.clone()))
     };
     Ok(restored.iter().filter(is_missing).map(|entry| absent(entry)).collect())
 }

@@ -53,7 +53,29 @@ pub(crate) fn plan(
     // With its password, where one was written: a load connects by it.
     plan.request.target = Some(Target::Postgres(in_full(&conninfo)));
     decide(&server, present, manifest, &mut plan)?;
+    if plan.replaces && !plan.request.tables.is_empty() {
+        plan.replaces = has_tables(&server, &plan.request.tables)?;
+        if plan.replaces && !plan.request.replace {
+            return Err(tables_stand_there(&plan.request.tables));
+        }
+    }
     Ok(plan)
+}
+
+/// Whether a relation has one of the names, as people write them.
+fn has_tables(server: &TargetServer, names: &[String]) -> Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND (c.relname::text = ANY ($1) OR quote_ident(c.relname) = ANY ($1)
+                 OR n.nspname || '.' || c.relname = ANY ($1) OR format('%I.%I', n.nspname, c.relname) = ANY ($1))";
+    let mut session = server.session(server.database(), "backup control", &[])?;
+    let row = session.client().query_one(sql, &[&names]);
+    Ok(row.map_err(|e| explain(e, "look for tables of the same names"))?.get(0))
+}
+
+fn tables_stand_there(names: &[String]) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("there is a table already that is called {}", names.join(" or "))).with_hint(
+        "Say --replace to put the backup's in its place (the present one is kept in a schema beside), or restore into another database with --to.",
+    )
 }
 
 /// Whether something stands in the target's place, and what becomes of it.
@@ -64,13 +86,14 @@ fn decide(
     plan: &mut RestorePlan,
 ) -> Result<()> {
     let name = server.database();
+    let is_partial = !plan.request.tables.is_empty();
     let occupied = present.filter(|objects| *objects != UserObjects::default());
     plan.replaces = occupied.is_some();
     if let (Some(objects), true) = (&occupied, plan.request.into_empty) {
         plan.skipped = Some(format!("database \"{name}\" has {objects} already"));
         return Ok(());
     }
-    if !plan.request.tables.is_empty() {
+    if is_partial {
         plan.steps = table_steps(plan, name);
         return Ok(());
     }
@@ -327,7 +350,7 @@ pub(super) fn user_objects(session: &mut Session) -> Result<UserObjects> {
 }
 
 /// What the target database holds; `None` when there is none.
-fn present_objects(server: &TargetServer, control: &mut Session) -> Result<Option<UserObjects>> {
+pub(super) fn present_objects(server: &TargetServer, control: &mut Session) -> Result<Option<UserObjects>> {
     let sql = "SELECT datallowconn FROM pg_database WHERE datname = $1";
     let row = control.client().query_opt(sql, &[&server.database()]);
     match row.map_err(|e| explain(e, "look for the database"))?.map(|row| row.get::<_, bool>(0)) {

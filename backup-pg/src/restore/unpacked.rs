@@ -38,8 +38,6 @@ pub(super) struct Unpacked {
     /// The file, or the folder of a directory dump.
     pub(super) path: PathBuf,
     pub(super) is_plain: bool,
-    /// `pg_restore` reads it by several sessions.
-    pub(super) is_seekable: bool,
     pub(super) contents: Contents,
     pub(super) scratch: Scratch,
 }
@@ -161,12 +159,13 @@ impl Arriving<'_> {
         if self.connects {
             return Err(refuse_connecting(artifact));
         }
-        let unpacked =
-            Unpacked { path, is_plain: form == DumpFormat::Plain, is_seekable: true, contents, scratch };
+        let unpacked = Unpacked { path, is_plain: form == DumpFormat::Plain, contents, scratch };
         match unpacked.archive().map(|archive| archive.header.format) {
             Some(Format::Custom) => unpacked.with_offsets(),
-            Some(Format::Directory) => unpacked.untarred(),
-            _ => Ok(Unpacked { is_seekable: false, ..unpacked }),
+            // Unpacked, a tar of pg_dump's is a directory (manual, pg_dump, "--format"), and that of a directory says
+            // of itself that it is a tar.
+            Some(Format::Directory | Format::Tar) => unpacked.untarred(),
+            None => Ok(unpacked),
         }
     }
 }

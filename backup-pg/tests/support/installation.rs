@@ -29,6 +29,17 @@ pub(super) fn bin(major: u32) -> PathBuf {
     bin
 }
 
+/// Names the programs of all majors to this process, as somebody would who has them in folders of their own.
+#[allow(unsafe_code, reason = "the only way to name them to an engine in this process")]
+pub(super) fn name_the_programs() {
+    static NAMED: std::sync::Once = std::sync::Once::new();
+    NAMED.call_once(|| {
+        let folders = MAJORS.map(|major| root().join(major.to_string()).join("bin"));
+        // SAFETY: the first thing a test does, and nextest gives each test a process of its own.
+        unsafe { env::set_var("BACKUP_PG_BIN", env::join_paths(folders).unwrap()) };
+    });
+}
+
 /// A command that the user of the servers runs: PostgreSQL refuses to run as root.
 pub(super) fn as_server_user(program: &Path) -> Command {
     let mut command = match server_user() {

@@ -67,6 +67,7 @@ impl Server {
     /// With `ssl=on` it has a certificate for `localhost` and 127.0.0.1, signed by itself: see
     /// [`Self::certificate`]. Only the build of major 15 can do that.
     pub(crate) fn with(major: u32, settings: &[&str]) -> Self {
+        super::installation::name_the_programs();
         let folder = server_folder();
         let data = folder.join("data");
         let mut watchdog = Command::new("sh");
