@@ -19,7 +19,6 @@ use postgres_shop::{PgShop, outcome, stated};
 
 /// The manifest's counts, taken while a bank is busy, are those of the dump; the dump is one instant of the bank.
 fn dumps_of_a_busy_bank_are_instants_of_it(major: u32) {
-    let full = std::env::var_os("BACKUP_FULL").is_some();
     let shop = PgShop::open(major);
     let writer = Writer::start(&shop.server, "shop");
     for round in 0..if full { 20 } else { 3 } {
@@ -234,7 +233,7 @@ fn everything_in_latin1_and_nothing_are_dumped_and_stock_tools_restore_them() {
         ("nothing", |server, name| server.create_database(name, ""), "TEMPLATE template0"),
     ];
     for major in MAJORS {
-        let shop = PgShop::empty(major);
+        let shop = PgShop::on(Server::start(major));
         for (name, create, options) in shapes {
             create(&shop.server, name);
             let run = shop.backup(&["run", &shop.server.uri(name), "--cross-check", "--compression", "none"]).exits(0);

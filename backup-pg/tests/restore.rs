@@ -16,16 +16,18 @@ use backup_core::{
     artifact::Artifact,
     capture::{CaptureOptions, DumpFormat},
     content::Content,
-    context::Context,
-    file::FileObject,
+    context::{CancelToken, Context},
     engine::{BackupEngine, CaptureRequest, PayloadSink, RestorePart, RestorePlan, RestoreRequest, Target},
     event::Event,
+    file::FileObject,
     id::{BackupId, SourceName},
     manifest::{Manifest, Payload},
-    operation::{RestoreOptions, Restored, restore},
+    operation::{DrillOptions, RestoreOptions, Restored, RunOptions, drill, restore, run},
     store::ObjectReader,
+    vault::Vault,
 };
 use backup_pg::PgEngine;
+use backup_storage::MemoryStore;
 use serde_json::json;
 use support::{MAJORS, Server, create_latin1, create_shape_of_everything, schema_dump};
 
@@ -85,7 +87,8 @@ impl Backup {
     }
 
     fn with(uri: &str, content: Content, options: CaptureOptions) -> Self {
-        let (engine, cx, folder) = (PgEngine::new(uri).unwrap(), Context::default(), tempfile::tempdir().unwrap());
+        let (engine, cx, folder) =
+            (PgEngine::new(uri).unwrap(), Context::default(), tempfile::tempdir().unwrap());
         let source = engine.inspect(&cx).unwrap().facts;
         let mut request = CaptureRequest::new(content);
         request.options = options;
@@ -207,10 +210,16 @@ fn contents(server: &Server, database: &str) -> Vec<String> {
 #[track_caller]
 fn assert_same(server: &Server, restored: &str, source: &str) {
     let first = |left: &[String], right: &[String]| left.iter().find(|line| !right.contains(line)).cloned();
-    let schemas = [restored, source].map(|name| schema_dump(server, name).lines().map(str::to_owned).collect::<Vec<_>>());
+    let schemas = [restored, source]
+        .map(|name| schema_dump(server, name).lines().map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(first(&schemas[0], &schemas[1]), first(&schemas[1], &schemas[0]), "definitions differ");
     let rows = [restored, source].map(|name| contents(server, name));
-    assert!(rows[0] == rows[1], "rows differ: {:?} {:?}", first(&rows[0], &rows[1]), first(&rows[1], &rows[0]));
+    assert!(
+        rows[0] == rows[1],
+        "rows differ: {:?} {:?}",
+        first(&rows[0], &rows[1]),
+        first(&rows[1], &rows[0])
+    );
 }
 
 /// The programs of all majors, as somebody would name them who has them in a folder of their own.
@@ -232,7 +241,11 @@ fn start(major: u32) -> Server {
 }
 
 fn left_overs(server: &Server) -> Vec<String> {
-    server.databases().into_iter().filter(|name| name.contains("__restoring_") || name.contains("__drill_")).collect()
+    server
+        .databases()
+        .into_iter()
+        .filter(|name| name.contains("__restoring_") || name.contains("__drill_"))
+        .collect()
 }
 
 #[test]
@@ -269,17 +282,17 @@ fn a_restored_database_takes_the_place_of_a_busy_one_and_the_undo_line_brings_it
          (SELECT array_agg(setrole || ' ' || setconfig::text ORDER BY 1) FROM pg_db_role_setting WHERE setdatabase = d.oid)
          FROM pg_database d WHERE datname = 'shop'";
     let before = server.psql("postgres", properties);
-    let clients = Clients::start(&server, "shop", 40);
+    let clients = Clients::start(&server, &server.uri("shop"), "shop", 40);
     let restored = backup.restore(replacing(server.uri("shop"))).unwrap();
     let failed = clients.stop();
-    eprintln!("{failed} of 40 clients' statements and connections failed");
-    assert!(failed <= 80, "{failed} statements of 40 clients failed");
+    // Each is thrown out once, and may come back in the moment between the two names.
+    assert!(failed <= 160, "{failed} statements and connections of 40 clients failed");
     assert_eq!(server.psql("postgres", properties), before);
     assert_eq!(server.psql("shop", "SELECT count(*) FROM goods WHERE name = 'changed'"), "0");
     let kept = restored.swapped.kept[0].split('"').nth(1).unwrap().to_owned();
     assert_eq!(server.psql(&kept, "SELECT count(*) FROM goods WHERE name = 'changed'"), "2000");
 
-    let clients = Clients::start(&server, "shop", 5);
+    let clients = Clients::start(&server, &server.uri("shop"), "shop", 5);
     let undo = restored.swapped.undo.unwrap();
     let output = server_shell(&server, &undo);
     clients.stop();
@@ -302,11 +315,10 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(server: &Server, database: &str, count: usize) -> Self {
+    fn start(server: &Server, uri: &str, database: &str, count: usize) -> Self {
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let uri = server.uri(database);
         let threads = (0..count).map(|_| {
-            let (stop, uri) = (Arc::clone(&stop), uri.clone());
+            let (stop, uri) = (Arc::clone(&stop), uri.to_owned());
             thread::spawn(move || ask_until(&stop, &uri))
         });
         let threads = threads.collect();
@@ -353,7 +365,13 @@ fn a_damaged_backup_is_refused_before_anything_is_made() {
         bytes[at] ^= 0x20;
         bytes
     };
-    let tries = [whole[..whole.len() / 2].to_vec(), whole[..whole.len() - 1].to_vec(), changed(3), changed(whole.len() / 2), Vec::new()];
+    let tries = [
+        whole[..whole.len() / 2].to_vec(),
+        whole[..whole.len() - 1].to_vec(),
+        changed(3),
+        changed(whole.len() / 2),
+        Vec::new(),
+    ];
     for bytes in tries {
         fs::write(&backup.payload, bytes).unwrap();
         let refused = backup.restore(replacing(server.uri("shop"))).unwrap_err();
@@ -375,7 +393,10 @@ fn an_occupied_target_is_refused_skipped_or_replaced_as_asked() {
     let backup = shop(&server, "shop");
     let refused = backup.restore(into(server.uri("shop"))).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
-    assert!(refused.to_string().contains("2 tables") && refused.hint().unwrap().contains("--replace"), "{refused:?}");
+    assert!(
+        refused.to_string().contains("2 tables") && refused.hint().unwrap().contains("--replace"),
+        "{refused:?}"
+    );
     let mut request = into(server.uri("shop"));
     request.into_empty = true;
     let plan = backup.plan(request.clone()).unwrap();
@@ -424,7 +445,12 @@ fn missing_roles_and_extensions_are_named_before_anything_is_made() {
     backup.restore(request).unwrap();
     assert_eq!(other.psql("shop", "SELECT relowner::regrole FROM pg_class WHERE relname = 't'"), "postgres");
 
-    let backup = backup.stating(|manifest| drop(manifest.facts.insert("extensions".into(), json!([{"name": "postgis", "version": "3.4"}, {"name": "plpgsql", "version": "1.0"}]))));
+    let backup = backup.stating(|manifest| {
+        drop(manifest.facts.insert(
+            "extensions".into(),
+            json!([{"name": "postgis", "version": "3.4"}, {"name": "plpgsql", "version": "1.0"}]),
+        ))
+    });
     let refused = backup.restore(into(server.uri("new"))).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     assert!(refused.to_string().contains("\"postgis\""), "{refused}");
@@ -441,7 +467,16 @@ fn a_killed_restore_leaves_the_old_or_the_new_and_the_next_one_sweeps() {
     let server = start(15);
     let backup = shop(&server, "shop");
     server.psql("shop", "UPDATE goods SET name = 'live'");
-    for point in ["load.created", "load.filled", "restore.loaded", "restore.proven", "swap.locked", "swap.old-kept", "swap.renamed", "restore.swapped"] {
+    for point in [
+        "load.created",
+        "load.filled",
+        "restore.loaded",
+        "restore.proven",
+        "swap.locked",
+        "swap.old-kept",
+        "swap.renamed",
+        "restore.swapped",
+    ] {
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["a_killed_restore_leaves_the_old_or_the_new_and_the_next_one_sweeps", "--exact"])
             .env(VICTIM, &backup.folder)
@@ -484,7 +519,10 @@ fn a_living_restore_is_not_swept() {
     engine.inspect(&cx).unwrap();
     assert_eq!(left_overs(&server).len(), 1);
     assert!(staged.prove(&cx).unwrap().is_empty());
-    assert_eq!(staged.query("SELECT count(*), NULL, min(id) FROM goods").unwrap().as_deref(), Some("2000||1"));
+    assert_eq!(
+        staged.query("SELECT count(*), NULL, min(id) FROM goods").unwrap().as_deref(),
+        Some("2000||1")
+    );
     assert!(staged.query("DELETE FROM goods").is_err());
     assert_eq!(staged.query("SELECT 1 WHERE false").unwrap(), None);
     drop(staged);
@@ -607,7 +645,8 @@ fn single_tables_come_with_what_belongs_to_them_into_a_new_database() {
     let unknown = backup.restore(of_tables(server.uri("new"), &["paper"], false)).unwrap_err();
     assert!(unknown.is_not_found() && unknown.hint().unwrap().contains("stock.papers"), "{unknown:?}");
     assert_eq!(server.databases(), ["postgres", "stock"]);
-    let (outcome, told) = backup.restore_telling(of_tables(server.uri("new"), &["stock.prices", "notes"], false));
+    let (outcome, told) =
+        backup.restore_telling(of_tables(server.uri("new"), &["stock.prices", "notes"], false));
     outcome.unwrap();
     assert!(told.iter().any(|line| line.contains("foreign key")), "{told:?}");
     let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'stock'::regnamespace AND relkind IN ('r', 'p', 'i', 'I', 'S')";
@@ -615,9 +654,15 @@ fn single_tables_come_with_what_belongs_to_them_into_a_new_database() {
         server.psql("new", tables),
         "notes notes_id_seq notes_pkey prices prices_new prices_new_pkey prices_old prices_old_pkey prices_pkey"
     );
-    assert_eq!(server.psql("new", "SELECT (SELECT count(*) FROM stock.prices), (SELECT count(*) FROM stock.notes)"), "200|50");
+    assert_eq!(
+        server.psql("new", "SELECT (SELECT count(*) FROM stock.prices), (SELECT count(*) FROM stock.notes)"),
+        "200|50"
+    );
     backup.restore(of_tables(server.uri("both"), &["papers", "prices"], false)).unwrap();
-    assert_eq!(server.psql("both", "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"), "1");
+    assert_eq!(
+        server.psql("both", "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0"),
+        "1"
+    );
     assert_eq!(server.psql("both", "INSERT INTO stock.papers (name) VALUES ('next') RETURNING id"), "301");
     assert_eq!(server.psql("both", "SELECT obj_description('stock.papers'::regclass), count(*) FROM pg_trigger WHERE tgname = 'marks'"), "papers|1");
 }
@@ -626,7 +671,7 @@ fn single_tables_come_with_what_belongs_to_them_into_a_new_database() {
 fn single_tables_replace_those_of_a_living_database_in_one_transaction() {
     let server = start(15);
     let backup = stock(&server);
-    server.psql("stock", "UPDATE stock.notes SET note = 'spoilt'; DELETE FROM stock.papers WHERE id > 250; TRUNCATE stock.prices");
+    server.psql("stock", "UPDATE stock.notes SET note = 'spoilt'; TRUNCATE stock.prices; DELETE FROM stock.papers WHERE id > 150");
     let before = schema_dump(&server, "stock");
     let refused = backup.restore(of_tables(server.uri("stock"), &["notes"], false)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
@@ -642,7 +687,10 @@ fn single_tables_replace_those_of_a_living_database_in_one_transaction() {
 
     // Others refer to it and stay.
     let refused = backup.restore(of_tables(server.uri("stock"), &["papers"], true)).unwrap_err();
-    assert!(refused.to_string().contains("prices") && refused.hint().unwrap().contains("Nothing was changed"), "{refused:?}");
+    assert!(
+        refused.to_string().contains("prices") && refused.hint().unwrap().contains("Nothing was changed"),
+        "{refused:?}"
+    );
     server.psql("stock", "CREATE VIEW stock.v AS SELECT * FROM stock.notes");
     let refused = backup.restore(of_tables(server.uri("stock"), &["notes"], true)).unwrap_err();
     assert!(refused.to_string().contains("view stock.v"), "{refused:?}");
@@ -657,12 +705,15 @@ fn single_tables_replace_those_of_a_living_database_in_one_transaction() {
     assert_eq!(server.psql("stock", counts), "300|200");
     assert_eq!(schema_dump_of(&server, "stock"), schema_of_text(&before));
     assert!(server_shell(&server, &restored.swapped.undo.unwrap()).status.success());
-    assert_eq!(server.psql("stock", counts), "250|0");
+    assert_eq!(server.psql("stock", counts), "150|0");
     server.psql("stock", "DROP TABLE stock.prices");
     let restored = backup.restore(of_tables(server.uri("stock"), &["prices"], false));
     let refused = restored.unwrap_err();
-    assert!(refused.to_string().contains("violates") || refused.to_string().contains("foreign key"), "{refused:?}");
-    server.psql("stock", "INSERT INTO stock.papers (id) SELECT generate_series(251, 300)");
+    assert!(
+        refused.to_string().contains("violates") || refused.to_string().contains("foreign key"),
+        "{refused:?}"
+    );
+    server.psql("stock", "INSERT INTO stock.papers (id) SELECT generate_series(151, 300)");
     backup.restore(of_tables(server.uri("stock"), &["prices"], false)).unwrap();
     assert_eq!(server.psql("stock", counts), "300|200");
     assert!(left_overs(&server).is_empty());
@@ -674,7 +725,157 @@ fn schema_dump_of(server: &Server, database: &str) -> Vec<String> {
 }
 
 fn schema_of_text(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = text.lines().filter(|line| line.contains("stock.") && !line.starts_with("--")).map(str::to_owned).collect();
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| line.contains("stock.") && !line.starts_with("--"))
+        .map(str::to_owned)
+        .collect();
     lines.sort();
     lines
+}
+
+#[test]
+fn rows_alone_come_back_only_into_the_definitions_they_were_dumped_from() {
+    let server = start(15);
+    let backup = stock(&server);
+    let rolling = Backup::with(&server.uri("stock"), Content::Data, CaptureOptions::default());
+    let rows = |name: &str, replace: bool| {
+        let mut request = into(server.uri(name));
+        (request.part, request.replace) = (RestorePart::Data, replace);
+        request
+    };
+    assert!(backup.restore(rows("nowhere", false)).unwrap_err().is_not_found());
+    assert_eq!(backup.restore(rows("stock", false)).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let expected = contents(&server, "stock");
+    for (name, backup) in [("copy", &backup), ("rolled", &rolling)] {
+        server.create_database(name, "");
+        server.psql(name, STOCK);
+        server.psql(
+            name,
+            "UPDATE stock.notes SET note = 'other'; COMMENT ON TABLE stock.notes IS 'target''s own'",
+        );
+        let restored = backup.restore(rows(name, true)).unwrap();
+        assert_eq!(contents(&server, name), expected);
+        assert_eq!(server.psql(name, "SELECT obj_description('stock.notes'::regclass)"), "target's own");
+        assert!(restored.swapped.kept[0].contains("__before_"));
+    }
+    server.psql("copy", "TRUNCATE stock.papers, stock.prices, stock.notes");
+    backup.restore(rows("copy", false)).unwrap();
+    assert_eq!(contents(&server, "copy"), expected);
+    server.psql("copy", "ALTER TABLE stock.notes ADD COLUMN more text");
+    let refused = backup.restore(rows("copy", true)).unwrap_err();
+    assert!(refused.to_string().contains("the table stock.notes is defined differently"), "{refused:?}");
+    assert!(left_overs(&server).is_empty());
+}
+
+#[test]
+fn a_drill_leaves_no_database_behind_whatever_happens() {
+    let server = start(15);
+    server.create_database("shop", "");
+    server.psql("shop", SHOP);
+    server.psql("shop", "ALTER DATABASE shop SET search_path TO public");
+    let vault = Vault::new(Arc::new(MemoryStore::default()), SourceName::new("shop").unwrap());
+    let (engine, cx) = (PgEngine::new(&server.uri("shop")).unwrap(), Context::default());
+    let taken = run(&vault, &engine, &RunOptions::default(), &cx).unwrap();
+    let artifact = vault.artifact(taken.id()).unwrap();
+    let options = DrillOptions::default().with_smoke(["SELECT count(*), max(id) FROM goods"]);
+    let drilled = drill(&vault, &artifact, &engine, &options, &cx).unwrap();
+    assert!(drilled.is_ok() && drilled.proof.restore_seconds.is_some());
+    assert_eq!(drilled.proof.smoke[0].answer.as_deref(), Some("2000|2000"));
+    assert_eq!(server.databases(), ["postgres", "shop"]);
+
+    let other = start(15);
+    let elsewhere = DrillOptions::default().on(Target::Postgres(other.uri("")));
+    assert!(drill(&vault, &artifact, &engine, &elsewhere, &cx).unwrap().is_ok());
+    assert_eq!(other.databases(), ["postgres"]);
+
+    let failing = DrillOptions::default().with_smoke(["SELECT nonsense"]);
+    assert!(!drill(&vault, &artifact, &engine, &failing, &cx).unwrap().is_ok());
+    assert_eq!(server.databases(), ["postgres", "shop"]);
+
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    drill(&vault, &artifact, &engine, &options, &cx.clone().with_cancel(cancel)).unwrap_err();
+    assert_eq!(server.databases(), ["postgres", "shop"]);
+}
+
+#[test]
+fn a_role_without_superpowers_restores_what_it_owns_and_is_told_what_it_cannot() {
+    let server = start(15);
+    server.psql(
+        "postgres",
+        "CREATE ROLE app LOGIN CREATEDB; CREATE ROLE guest LOGIN; CREATE DATABASE shop OWNER app",
+    );
+    let uri = |role: &str, name: &str| server.uri(name).replace("postgres@", &format!("{role}@"));
+    server.run("psql", "shop", &["-Xq", "-U", "app", "-c", SHOP]);
+    let backup = Backup::of(&uri("app", "shop"));
+    let clients = Clients::start(&server, &uri("app", "shop"), "shop", 3);
+    backup.restore(replacing(uri("app", "shop"))).unwrap();
+    clients.stop();
+    assert_eq!(server.psql("shop", "SELECT relowner::regrole FROM pg_class WHERE relname = 'goods'"), "app");
+
+    // The superuser's session stays, and so does the database.
+    let clients = Clients::start(&server, &server.uri("shop"), "shop", 1);
+    let refused = backup.restore(replacing(uri("app", "shop"))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy);
+    assert!(refused.hint().unwrap().contains("as it was"), "{refused:?}");
+    assert_eq!(clients.stop(), 0);
+    for (target, told) in [("new", "may not create databases"), ("shop", "may not create databases")] {
+        let refused = backup.restore(replacing(uri("guest", target))).unwrap_err();
+        assert!(refused.kind() == ErrorKind::Denied && refused.to_string().contains(told), "{refused:?}");
+    }
+    server.psql("postgres", "ALTER ROLE guest CREATEDB");
+    let refused = backup.restore(replacing(uri("guest", "shop"))).unwrap_err();
+    assert!(
+        refused.kind() == ErrorKind::Denied && refused.to_string().contains("does not own"),
+        "{refused:?}"
+    );
+    let refused = backup.restore(into(uri("guest", "new"))).unwrap_err();
+    assert!(
+        refused.kind() == ErrorKind::Denied && refused.hint().unwrap().contains("--no-owner"),
+        "{refused:?}"
+    );
+    assert_eq!(server.databases().iter().filter(|name| !name.contains("__before_")).count(), 2);
+}
+
+#[test]
+fn a_prepared_transaction_is_told_before_anything_is_made() {
+    let server = Server::with(15, &["max_prepared_transactions=2"]);
+    let backup = shop(&server, "shop");
+    server.psql("shop", "BEGIN; DELETE FROM orders; PREPARE TRANSACTION 'open'");
+    let refused = backup.plan(replacing(server.uri("shop"))).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Busy && refused.to_string().contains("prepared"), "{refused:?}");
+}
+
+#[test]
+#[ignore]
+fn measure() {
+    let server = Server::with(15, &["shared_buffers=512MB", "max_wal_size=4GB"]);
+    name_the_programs(&server);
+    server.create_database("big", "");
+    server.psql("big", "CREATE TABLE prices (id bigint, paper integer, day date, open numeric(12,4), close numeric(12,4), volume bigint, note text);
+      INSERT INTO prices SELECT n, n % 3000, '2000-01-01'::date + n / 3000, (n % 977) / 7.0, (n % 877) / 7.0, n * 13, 'source ' || n % 40 FROM generate_series(1, 4000000) n;
+      ALTER TABLE prices ADD PRIMARY KEY (id); CREATE INDEX ON prices (paper, day)");
+    let backup = Backup::of(&server.uri("big"));
+    eprintln!("{} MB", backup.manifest.payload.bytes >> 20);
+    for jobs in [1, 2] {
+        let begun = Mutex::new(Instant::now());
+        let cx = Context::default().with_observer(Arc::new(move |event: &Event| match event {
+            Event::Began { .. } => *begun.lock().unwrap() = Instant::now(),
+            Event::Ended { step } => eprintln!("jobs {jobs} {step}: {:?}", begun.lock().unwrap().elapsed()),
+            Event::Warning(text) => eprintln!("{text}"),
+            _ => {}
+        }));
+        let mut request = into(server.uri(&format!("new{jobs}")));
+        request.jobs = std::num::NonZeroUsize::new(jobs);
+        let engine = PgEngine::new("postgres:").unwrap();
+        restore(&backup, &engine, &RestoreOptions::of(request), &cx).unwrap();
+    }
+    let begun = Instant::now();
+    server.create_database("peer", "");
+    server.run("pg_restore", "peer", &["-d", "peer", "-j2", backup.payload.to_str().unwrap()]);
+    eprintln!("pg_restore -j2: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    server.run("psql", "peer", &["-qc", "copy prices to stdout", "-o", "/dev/null"]);
+    eprintln!("copy to psql: {:?}", begun.elapsed());
 }

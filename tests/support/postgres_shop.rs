@@ -60,7 +60,13 @@ pub(crate) struct PgShop {
 impl PgShop {
     /// A shop with customers and orders, on a new server of that major.
     pub(crate) fn open(major: u32) -> Self {
-        let shop = Self::empty(major);
+        Self::with_tables_on(Server::start(major))
+    }
+
+    /// The same on a server with settings of its own.
+    pub(crate) fn with_tables_on(server: Server) -> Self {
+        let shop = Self::on(server);
+        shop.server.create_database("shop", "");
         shop.execute(TABLES);
         shop
     }
@@ -72,11 +78,9 @@ impl PgShop {
         shop
     }
 
-    /// A shop without a table.
-    pub(crate) fn empty(major: u32) -> Self {
-        let shop = Self { folder: Shop::open(), server: Server::start(major) };
-        shop.server.create_database("shop", "");
-        shop
+    /// A shop whose database is still to be created.
+    pub(crate) fn on(server: Server) -> Self {
+        Self { folder: Shop::open(), server }
     }
 
     #[track_caller]

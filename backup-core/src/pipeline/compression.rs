@@ -254,5 +254,5 @@ fn tune_default(codec: &mut zstd::bulk::Compressor<'_>) -> std::io::Result<()> {
     codec.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast))?;
     codec.set_parameter(CParameter::WindowLog(21))?;
     codec.set_parameter(CParameter::HashLog(17))?;
-    codec.set_parameter(CParameter::MinMatch(5))
+    codec.set_parameter(CParameter::MinMatch(7))
 }

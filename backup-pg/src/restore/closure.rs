@@ -80,9 +80,16 @@ impl<'a> Index<'a> {
     /// What must be there before it, its schema included.
     fn needs(&self, id: i32) -> Vec<i32> {
         let Some(entry) = self.by_id.get(&id) else { return Vec::new() };
-        let schema = self.archive.entries.iter().find(|other| other.desc == "SCHEMA" && other.tag == entry.namespace);
-        let known = entry.dependencies.iter().filter(|id| self.by_id.get(id).is_some_and(|needed| is_needed(entry, needed)));
-        known.copied().chain(schema.filter(|_| !entry.namespace.is_empty()).map(|schema| schema.dump_id)).collect()
+        let schema =
+            self.archive.entries.iter().find(|other| other.desc == "SCHEMA" && other.tag == entry.namespace);
+        let known = entry
+            .dependencies
+            .iter()
+            .filter(|id| self.by_id.get(id).is_some_and(|needed| is_needed(entry, needed)));
+        known
+            .copied()
+            .chain(schema.filter(|_| !entry.namespace.is_empty()).map(|schema| schema.dump_id))
+            .collect()
     }
 
     fn belongings(&self, id: i32, tables: &BTreeSet<i32>) -> Vec<i32> {
@@ -106,7 +113,13 @@ impl<'a> Index<'a> {
     fn add_partitions(&self, closure: &mut Closure) {
         let mut open: Vec<i32> = closure.tables.iter().copied().collect();
         while let Some(parent) = open.pop() {
-            for attach in self.dependents.get(&parent).into_iter().flatten().filter(|entry| entry.desc == "TABLE ATTACH") {
+            for attach in self
+                .dependents
+                .get(&parent)
+                .into_iter()
+                .flatten()
+                .filter(|entry| entry.desc == "TABLE ATTACH")
+            {
                 let child = self.attached(attach);
                 open.extend(child.filter(|child| *child != parent && closure.tables.insert(*child)));
             }
@@ -115,7 +128,9 @@ impl<'a> Index<'a> {
 
     /// The partition that an entry attaches.
     fn attached(&self, attach: &Entry) -> Option<i32> {
-        let is_child = |entry: &&&Entry| is_table(entry) && entry.tag == attach.tag && entry.namespace == attach.namespace;
+        let is_child = |entry: &&&Entry| {
+            is_table(entry) && entry.tag == attach.tag && entry.namespace == attach.namespace
+        };
         let tables = attach.dependencies.iter().filter_map(|id| self.by_id.get(id));
         tables.into_iter().find(is_child).map(|entry| entry.dump_id)
     }
@@ -135,9 +150,11 @@ impl<'a> Index<'a> {
     fn add_references(&self, closure: &mut Closure) {
         for key in self.archive.entries.iter().filter(|entry| entry.desc == "FK CONSTRAINT") {
             let tables = self.tables_of(key);
-            let own = tables.iter().find(|id| self.by_id.get(id).is_some_and(|table| is_named_after(key, table)));
+            let own =
+                tables.iter().find(|id| self.by_id.get(id).is_some_and(|table| is_named_after(key, table)));
             let Some(own) = own.filter(|own| closure.tables.contains(own)) else { continue };
-            let others: Vec<i32> = tables.iter().filter(|id| *id != own && !closure.tables.contains(id)).copied().collect();
+            let others: Vec<i32> =
+                tables.iter().filter(|id| *id != own && !closure.tables.contains(id)).copied().collect();
             if others.is_empty() {
                 closure.entries.insert(key.dump_id);
             } else {
@@ -151,7 +168,12 @@ impl<'a> Index<'a> {
         let needed = key.dependencies.iter().filter_map(|id| self.by_id.get(id));
         let owners = |entry: &&Entry| match is_table(entry) {
             true => vec![entry.dump_id],
-            false => entry.dependencies.iter().filter(|id| self.by_id.get(id).is_some_and(|e| is_table(e))).copied().collect(),
+            false => entry
+                .dependencies
+                .iter()
+                .filter(|id| self.by_id.get(id).is_some_and(|e| is_table(e)))
+                .copied()
+                .collect(),
         };
         needed.flat_map(owners).collect()
     }
@@ -159,8 +181,10 @@ impl<'a> Index<'a> {
 
 /// A rule or trigger may name other tables, which are there or not; it does not bring them.
 fn is_needed(entry: &Entry, needed: &Entry) -> bool {
-    let is_data = needed.has_data || matches!(needed.desc.as_str(), "FK CONSTRAINT" | "TABLE ATTACH" | "INDEX ATTACH");
-    let is_other_table = is_table(needed) && matches!(entry.desc.as_str(), "RULE" | "TRIGGER" | "POLICY" | "TABLE DATA");
+    let is_data =
+        needed.has_data || matches!(needed.desc.as_str(), "FK CONSTRAINT" | "TABLE ATTACH" | "INDEX ATTACH");
+    let is_other_table =
+        is_table(needed) && matches!(entry.desc.as_str(), "RULE" | "TRIGGER" | "POLICY" | "TABLE DATA");
     !is_data && (!is_other_table || is_named_after(entry, needed))
 }
 
@@ -170,13 +194,15 @@ fn is_table(entry: &Entry) -> bool {
 
 /// `orders customer` is a constraint, trigger or rule `customer` of the table `orders`.
 fn is_named_after(entry: &Entry, table: &Entry) -> bool {
-    entry.namespace == table.namespace && entry.tag.strip_prefix(table.tag.as_str()).is_some_and(|rest| rest.starts_with(' '))
+    entry.namespace == table.namespace
+        && entry.tag.strip_prefix(table.tag.as_str()).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// The table of a name as people write it: with or without its schema, with or without quotes.
 fn find<'a>(archive: &'a Archive, name: &str) -> Result<&'a Entry> {
     let tables = || archive.entries.iter().filter(|entry| is_table(entry));
-    let is_full = |entry: &&Entry| entry.name() == name || format!("{}.{}", entry.namespace, entry.tag) == name;
+    let is_full =
+        |entry: &&Entry| entry.name() == name || format!("{}.{}", entry.namespace, entry.tag) == name;
     if let Some(found) = tables().find(is_full) {
         return Ok(found);
     }
@@ -187,7 +213,8 @@ fn find<'a>(archive: &'a Archive, name: &str) -> Result<&'a Entry> {
         [] => Err(unknown(name, tables())),
         several => {
             let names: Vec<String> = several.iter().map(|entry| entry.name()).collect();
-            Err(Error::invalid(format!("several schemas have a table \"{name}\"")).with_hint(format!("Name one of {}.", names.join(", "))))
+            Err(Error::invalid(format!("several schemas have a table \"{name}\""))
+                .with_hint(format!("Name one of {}.", names.join(", "))))
         }
     }
 }
@@ -196,11 +223,15 @@ fn unknown<'a>(name: &str, tables: impl Iterator<Item = &'a Entry>) -> Error {
     let bare = name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_lowercase();
     let is_alike = |tag: &str| {
         let tag = tag.to_lowercase();
-        tag.contains(&bare) || bare.contains(&tag) || tag.get(..3).is_some_and(|start| bare.starts_with(start))
+        tag.contains(&bare)
+            || bare.contains(&tag)
+            || tag.get(..3).is_some_and(|start| bare.starts_with(start))
     };
     let names: Vec<(bool, String)> = tables.map(|entry| (is_alike(&entry.tag), entry.name())).collect();
-    let alike: Vec<&str> = names.iter().filter(|(alike, _)| *alike).take(5).map(|(_, name)| name.as_str()).collect();
-    let shown = if alike.is_empty() { names.iter().take(5).map(|(_, name)| name.as_str()).collect() } else { alike };
+    let alike: Vec<&str> =
+        names.iter().filter(|(alike, _)| *alike).take(5).map(|(_, name)| name.as_str()).collect();
+    let shown =
+        if alike.is_empty() { names.iter().take(5).map(|(_, name)| name.as_str()).collect() } else { alike };
     let hint = match shown.as_slice() {
         [] => "It holds no tables.".to_owned(),
         shown => format!("It has {}.", shown.join(", ")),

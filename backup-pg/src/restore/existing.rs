@@ -12,8 +12,22 @@ use crate::{
 
 /// Kinds of which every entry is created anew, as they belong to the restored tables.
 const ALWAYS_CREATED: [&str; 16] = [
-    "TABLE DATA", "DEFAULT", "CONSTRAINT", "CHECK CONSTRAINT", "FK CONSTRAINT", "INDEX", "STATISTICS", "TRIGGER", "RULE",
-    "POLICY", "ROW SECURITY", "SEQUENCE OWNED BY", "TABLE ATTACH", "INDEX ATTACH", "ENCODING", "STDSTRINGS",
+    "TABLE DATA",
+    "DEFAULT",
+    "CONSTRAINT",
+    "CHECK CONSTRAINT",
+    "FK CONSTRAINT",
+    "INDEX",
+    "STATISTICS",
+    "TRIGGER",
+    "RULE",
+    "POLICY",
+    "ROW SECURITY",
+    "SEQUENCE OWNED BY",
+    "TABLE ATTACH",
+    "INDEX ATTACH",
+    "ENCODING",
+    "STDSTRINGS",
 ];
 
 /// The tables of these names, with their partitions and their statistics objects.
@@ -122,7 +136,9 @@ impl Existing {
                 wanted.insert(entry.dump_id);
             }
         }
-        for entry in entries().filter(|entry| matches!(entry.desc.as_str(), "COMMENT" | "ACL" | "SEQUENCE SET")) {
+        for entry in
+            entries().filter(|entry| matches!(entry.desc.as_str(), "COMMENT" | "ACL" | "SEQUENCE SET"))
+        {
             if entry.dependencies.iter().any(|id| wanted.contains(id)) {
                 wanted.insert(entry.dump_id);
             }
@@ -133,9 +149,11 @@ impl Existing {
     /// Kinds that cannot be looked up are taken to be there: what is missing then fails, and nothing has happened.
     fn has(&self, entry: &Entry) -> bool {
         match entry.desc.as_str() {
-            "FUNCTION" | "PROCEDURE" | "AGGREGATE" => {
-                self.functions.contains(&squeezed(&format!("{}.{}", crate::archive::identifier(&entry.namespace), entry.tag)))
-            }
+            "FUNCTION" | "PROCEDURE" | "AGGREGATE" => self.functions.contains(&squeezed(&format!(
+                "{}.{}",
+                crate::archive::identifier(&entry.namespace),
+                entry.tag
+            ))),
             desc => objects::kind(desc).is_none_or(|kind| {
                 let schema = if objects::is_global(kind) { "" } else { entry.namespace.as_str() };
                 self.present.contains(&(kind.to_owned(), schema.to_owned(), entry.tag.clone()))
@@ -150,8 +168,14 @@ fn squeezed(text: &str) -> String {
 
 /// Sequences that move and come back with their tables.
 fn owned_sequences(archive: &Archive, chosen: &Closure) -> HashSet<i32> {
-    let owned_by = archive.entries.iter().filter(|entry| entry.desc == "SEQUENCE OWNED BY" && chosen.entries.contains(&entry.dump_id));
+    let owned_by = archive
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "SEQUENCE OWNED BY" && chosen.entries.contains(&entry.dump_id));
     let of_tables = owned_by.flat_map(|entry| entry.dependencies.iter().copied());
-    let identities = archive.entries.iter().filter(|entry| entry.desc == "SEQUENCE" && entry.definition.trim_start().starts_with("ALTER TABLE"));
+    let identities = archive
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "SEQUENCE" && entry.definition.trim_start().starts_with("ALTER TABLE"));
     of_tables.chain(identities.map(|entry| entry.dump_id)).collect()
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
+    path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -25,12 +26,7 @@ use super::{
     temporary::{Place, TemporaryDatabase},
     unpacked::{Unpacked, major_in},
 };
-use crate::{
-    archive::qualified,
-    child::Running,
-    session::explain,
-    tools::Tools,
-};
+use crate::{archive::qualified, child::Running, session::explain, tools::Tools};
 
 /// Sessions that load at once, unless asked for more: beyond them a server's disk is the limit.
 const MAX_DEFAULT_JOBS: usize = 4;
@@ -39,7 +35,7 @@ const MAX_DEFAULT_JOBS: usize = 4;
 const MAINTENANCE_MEMORY: i64 = 256 << 10;
 
 /// What stands over every object in pg_dump's text; verbose dumps number them.
-const OBJECT_COMMENTS: [&[u8]; 2] = [b"\n--\n-- Name: ", b"\n--\n-- TOC entry "];
+const OBJECT_COMMENTS: [&[u8]; 3] = [b"\n--\n-- Name: ", b"\n--\n-- Data for Name: ", b"\n--\n-- TOC entry "];
 
 /// The most that is looked through for the end of what `--clean` puts first.
 const MAX_DROPS_BYTES: u64 = 64 << 20;
@@ -98,12 +94,16 @@ pub(super) fn fill(
     cx: &Context,
 ) -> Result<()> {
     let tools = tools_for(dump, manifest)?;
-    if dump.is_plain { run_psql(database, dump, &tools, cx) } else { run_pg_restore(database, dump, &tools, selection, jobs, cx) }
+    if dump.is_plain {
+        return run_psql(database, dump, &tools, cx);
+    }
+    run_pg_restore(database, &dump.path, &tools, selection, jobs, cx)
 }
 
-fn run_pg_restore(
+/// Loads what an archive holds, or the chosen part of it.
+pub(super) fn run_pg_restore(
     database: &mut TemporaryDatabase,
-    dump: &Unpacked,
+    archive: &Path,
     tools: &Tools,
     selection: &Selection,
     jobs: usize,
@@ -115,7 +115,7 @@ fn run_pg_restore(
     if jobs > 1 {
         command.arg(format!("--jobs={jobs}"));
     }
-    command.arg(&dump.path).stdout(Stdio::null());
+    command.arg(archive).stdout(Stdio::null());
     let ended = watched(command, &database.place, cx)?;
     messages::require_loaded("pg_restore", &ended, cx)
 }
@@ -191,7 +191,9 @@ fn watched(command: Command, place: &Place, cx: &Context) -> Result<crate::child
 
 /// A database that cannot be measured is loaded all the same.
 fn measure(place: &Place, is_over: &AtomicBool, cx: &Context) {
-    let Ok(mut session) = place.server.session(&place.server.maintenance, "backup progress", &[]) else { return };
+    let Ok(mut session) = place.server.session(&place.server.maintenance, "backup progress", &[]) else {
+        return;
+    };
     let mut size = || -> Option<i64> {
         let row = session.client().query_one("SELECT pg_database_size($1::name)", &[&place.name]);
         row.ok().map(|row| row.get(0))
@@ -211,7 +213,8 @@ fn measure(place: &Place, is_over: &AtomicBool, cx: &Context) {
 
 /// Gathers the planner's statistics, which dumps do not hold: without them the first queries are slow.
 pub(super) fn analyze(place: &Place, jobs: usize, cx: &Context) -> Result<()> {
-    let open = || place.session("backup analyze", &[("vacuum_cost_delay", "0"), ("synchronous_commit", "off")]);
+    let open =
+        || place.session("backup analyze", &[("vacuum_cost_delay", "0"), ("synchronous_commit", "off")]);
     let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                WHERE c.relkind IN ('r', 'm', 'p') AND c.relispopulated AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
                ORDER BY c.relpages DESC";
@@ -243,8 +246,13 @@ mod tests {
         let drops = "DROP TABLE IF EXISTS a;\nCREATE OR REPLACE VIEW v AS\nSELECT\n    NULL::int;\n\n";
         let objects = "--\n-- Name: a; Type: TABLE\n--\n\nCREATE TABLE a ();\nDROP TABLE b;\n";
         let found = |text: &str| drops_in(text.as_bytes());
-        assert_eq!(found(&format!("{settings}{drops}{objects}")), Some(settings.len()..settings.len() + drops.len()));
+        assert_eq!(
+            found(&format!("{settings}{drops}{objects}")),
+            Some(settings.len()..settings.len() + drops.len())
+        );
         assert_eq!(found(&format!("{settings}{objects}")), None);
         assert_eq!(found("CREATE TABLE a ();\n"), None);
+        let rows = "--\n-- Data for Name: a; Type: TABLE DATA\n--\n\nALTER TABLE a DISABLE TRIGGER ALL;\n";
+        assert_eq!(found(&format!("{settings}{rows}{objects}")), None);
     }
 }

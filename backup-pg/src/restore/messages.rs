@@ -9,37 +9,121 @@ type Known = (&'static str, ErrorKind, &'static str);
 
 /// The first that occurs anywhere in what a failed program said counts.
 const KNOWN: &[Known] = &[
-    ("No space left on device", ErrorKind::NoSpace, "The server's disk is full: free some room there. Nothing was put in place, and what was loaded is dropped."),
-    ("could not extend file", ErrorKind::NoSpace, "The server's disk is full: free some room there. Nothing was put in place, and what was loaded is dropped."),
-    ("role \"", ErrorKind::NotFound, "Create the roles on this server (`backup cat` gives those stored beside the backup), or restore with --no-owner --no-privileges."),
-    ("could not open extension control file", ErrorKind::Unsupported, "Install the extension's package on the server's host."),
+    (
+        "No space left on device",
+        ErrorKind::NoSpace,
+        "The server's disk is full: free some room there. Nothing was put in place, and what was loaded is dropped.",
+    ),
+    (
+        "could not extend file",
+        ErrorKind::NoSpace,
+        "The server's disk is full: free some room there. Nothing was put in place, and what was loaded is dropped.",
+    ),
+    (
+        "could not open extension control file",
+        ErrorKind::Unsupported,
+        "Install the extension's package on the server's host.",
+    ),
     ("is not available", ErrorKind::Unsupported, "Install the extension's package on the server's host."),
-    ("could not access file \"$libdir", ErrorKind::Unsupported, "Install the library's package on the server's host."),
+    (
+        "could not access file \"$libdir",
+        ErrorKind::Unsupported,
+        "Install the library's package on the server's host.",
+    ),
     ("could not load library", ErrorKind::Unsupported, "Install the library's package on the server's host."),
-    ("must be able to SET ROLE", ErrorKind::Denied, "Restore as a superuser or a member of the owners' roles, or with --no-owner --no-privileges."),
-    ("must be member of role", ErrorKind::Denied, "Restore as a superuser or a member of the owners' roles, or with --no-owner --no-privileges."),
+    (
+        "must be able to SET ROLE",
+        ErrorKind::Denied,
+        "Restore as a superuser or a member of the owners' roles, or with --no-owner --no-privileges.",
+    ),
+    (
+        "must be member of role",
+        ErrorKind::Denied,
+        "Restore as a superuser or a member of the owners' roles, or with --no-owner --no-privileges.",
+    ),
     ("must be superuser", ErrorKind::Denied, "Restore as a superuser."),
     ("must be owner", ErrorKind::Denied, "Restore as a superuser, or with --no-owner --no-privileges."),
     ("permission denied", ErrorKind::Denied, "Restore as a superuser, or with --no-owner --no-privileges."),
+    (
+        "role \"",
+        ErrorKind::NotFound,
+        "Create the roles on this server (`backup cat` gives those stored beside the backup), or restore with --no-owner --no-privileges.",
+    ),
     ("password authentication failed", ErrorKind::Denied, "Check the password in PGPASSWORD or .pgpass."),
     ("no password supplied", ErrorKind::Denied, "Give the password in PGPASSWORD or .pgpass."),
-    ("no pg_hba.conf entry", ErrorKind::Denied, "Allow this host, user and database in the server's pg_hba.conf; a restore needs a new database and \"postgres\" or \"template1\"."),
-    ("unsupported version (", ErrorKind::Unsupported, "A newer pg_dump made it: install the client programs of that version, or name their folder in BACKUP_PG_BIN."),
-    ("invalid command \\restrict", ErrorKind::Unsupported, "Install the present minor version of psql: dumps use \\restrict since August 2025."),
-    ("unrecognized configuration parameter", ErrorKind::Unsupported, "The server is older than the dump, or an extension that defines the setting is not loaded."),
-    ("has no equivalent in encoding", ErrorKind::Unsupported, "The new database's encoding cannot hold these characters: give it the encoding of the dumped one."),
-    ("invalid byte sequence for encoding", ErrorKind::Failed, "The rows are not what their encoding says, in the source as well."),
+    (
+        "no pg_hba.conf entry",
+        ErrorKind::Denied,
+        "Allow this host, user and database in the server's pg_hba.conf; a restore needs a new database and \"postgres\" or \"template1\".",
+    ),
+    (
+        "unsupported version (",
+        ErrorKind::Unsupported,
+        "A newer pg_dump made it: install the client programs of that version, or name their folder in BACKUP_PG_BIN.",
+    ),
+    (
+        "invalid command \\restrict",
+        ErrorKind::Unsupported,
+        "Install the present minor version of psql: dumps use \\restrict since August 2025.",
+    ),
+    (
+        "unrecognized configuration parameter",
+        ErrorKind::Unsupported,
+        "The server is older than the dump, or an extension that defines the setting is not loaded.",
+    ),
+    (
+        "has no equivalent in encoding",
+        ErrorKind::Unsupported,
+        "The new database's encoding cannot hold these characters: give it the encoding of the dumped one.",
+    ),
+    (
+        "invalid byte sequence for encoding",
+        ErrorKind::Failed,
+        "The rows are not what their encoding says, in the source as well.",
+    ),
     ("tablespace \"", ErrorKind::NotFound, "Create the tablespace on this server first."),
-    ("out of shared memory", ErrorKind::Failed, "Raise the server's max_locks_per_transaction and restart it."),
-    ("too many clients", ErrorKind::Busy, "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections."),
-    ("remaining connection slots", ErrorKind::Busy, "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections."),
+    (
+        "out of shared memory",
+        ErrorKind::Failed,
+        "Raise the server's max_locks_per_transaction and restart it.",
+    ),
+    (
+        "too many clients",
+        ErrorKind::Busy,
+        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
+    ),
+    (
+        "remaining connection slots",
+        ErrorKind::Busy,
+        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
+    ),
     ("too many connections", ErrorKind::Busy, "A connection limit was reached; try again with fewer --jobs."),
-    ("closed the connection", ErrorKind::Unavailable, "Look into the server's log, then try again. Nothing was put in place."),
-    ("terminating connection", ErrorKind::Unavailable, "The server is stopping or somebody ended the session; try again. Nothing was put in place."),
+    (
+        "closed the connection",
+        ErrorKind::Unavailable,
+        "Look into the server's log, then try again. Nothing was put in place.",
+    ),
+    (
+        "terminating connection",
+        ErrorKind::Unavailable,
+        "The server is stopping or somebody ended the session; try again. Nothing was put in place.",
+    ),
     ("Connection refused", ErrorKind::Unavailable, "Check host and port, and whether the server runs."),
-    ("violates", ErrorKind::Failed, "The rows break a rule of their own schema, or a function behind it works differently here."),
-    ("could not create unique index", ErrorKind::Failed, "Rows that were different in the source are equal here: compare the locale and its version."),
-    ("does not exist", ErrorKind::Failed, "Definitions use names without their schema, which a restore does not find; or the backup is of a part that needs another."),
+    (
+        "violates",
+        ErrorKind::Failed,
+        "The rows break a rule of their own schema, or a function behind it works differently here.",
+    ),
+    (
+        "could not create unique index",
+        ErrorKind::Failed,
+        "Rows that were different in the source are equal here: compare the locale and its version.",
+    ),
+    (
+        "does not exist",
+        ErrorKind::Failed,
+        "Definitions use names without their schema, which a restore does not find; or the backup is of a part that needs another.",
+    ),
 ];
 
 /// What pg_restore says by itself that loses nothing.
@@ -89,7 +173,20 @@ fn sort(line: &str) -> Sort {
         Sort::Silent
     } else if starts(&["WARNING:"]) || HARMLESS.iter().any(|known| line.contains(known)) {
         Sort::Warning
-    } else if starts(&["DETAIL:", "HINT:", "CONTEXT:", "LINE ", "QUERY:", "while ", "from TOC entry", "Command was:", " ", "\t", "PL/pgSQL", "SQL "]) {
+    } else if starts(&[
+        "DETAIL:",
+        "HINT:",
+        "CONTEXT:",
+        "LINE ",
+        "QUERY:",
+        "while ",
+        "from TOC entry",
+        "Command was:",
+        " ",
+        "\t",
+        "PL/pgSQL",
+        "SQL ",
+    ]) {
         Sort::Continued
     } else {
         Sort::Unknown
@@ -98,8 +195,14 @@ fn sort(line: &str) -> Sort {
 
 /// An error of the lines that a program left behind.
 pub(super) fn explain(program: &str, lines: &[String], otherwise: &str) -> Error {
-    let told: Vec<&str> = lines.iter().map(|line| plain(program, line)).filter(|line| !line.is_empty()).collect();
-    let is_failure = |line: &&&str| line.contains("ERROR:") || line.contains("FATAL:") || line.contains("error: ") || line.contains("failed: ");
+    let told: Vec<&str> =
+        lines.iter().map(|line| plain(program, line)).filter(|line| !line.is_empty()).collect();
+    let is_failure = |line: &&&str| {
+        line.contains("ERROR:")
+            || line.contains("FATAL:")
+            || line.contains("error: ")
+            || line.contains("failed: ")
+    };
     let first = told.iter().find(is_failure).or_else(|| told.iter().find(|line| sort(line) == Sort::Unknown));
     let first = first.copied().unwrap_or(otherwise);
     let known = KNOWN.iter().find(|(phrase, ..)| told.iter().any(|line| line.contains(phrase)));
@@ -129,16 +232,44 @@ mod tests {
     #[test]
     fn failures_become_kinds_that_say_what_to_do() {
         for (line, kind) in [
-            ("pg_restore: error: could not execute query: ERROR:  role \"app\" does not exist", ErrorKind::NotFound),
-            ("pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available", ErrorKind::Unsupported),
-            ("pg_restore: error: COPY failed for table \"t\": ERROR:  could not extend file \"base/1/2\": No space left on device", ErrorKind::NoSpace),
-            ("pg_restore: error: could not execute query: ERROR:  must be able to SET ROLE \"app\"", ErrorKind::Denied),
-            ("pg_restore: error: could not execute query: ERROR:  permission denied for schema public", ErrorKind::Denied),
+            (
+                "pg_restore: error: could not execute query: ERROR:  role \"app\" does not exist",
+                ErrorKind::NotFound,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available",
+                ErrorKind::Unsupported,
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  could not extend file \"base/1/2\": No space left on device",
+                ErrorKind::NoSpace,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  must be member of role \"app\"",
+                ErrorKind::Denied,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  must be able to SET ROLE \"app\"",
+                ErrorKind::Denied,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  permission denied for schema public",
+                ErrorKind::Denied,
+            ),
             ("pg_restore: error: unsupported version (1.16) in file header", ErrorKind::Unsupported),
             ("psql:<stdin>:6: error: invalid command \\restrict", ErrorKind::Unsupported),
-            ("pg_restore: error: connection to server failed: FATAL:  sorry, too many clients already", ErrorKind::Busy),
-            ("pg_restore: error: could not execute query: server closed the connection unexpectedly", ErrorKind::Unavailable),
-            ("psql:<stdin>:60: ERROR:  duplicate key value violates unique constraint \"k\"", ErrorKind::Failed),
+            (
+                "pg_restore: error: connection to server failed: FATAL:  sorry, too many clients already",
+                ErrorKind::Busy,
+            ),
+            (
+                "pg_restore: error: could not execute query: server closed the connection unexpectedly",
+                ErrorKind::Unavailable,
+            ),
+            (
+                "psql:<stdin>:60: ERROR:  duplicate key value violates unique constraint \"k\"",
+                ErrorKind::Failed,
+            ),
             ("pg_restore: error: something new", ErrorKind::Failed),
         ] {
             let program = line.split(':').next().unwrap();
@@ -155,7 +286,10 @@ mod tests {
             ("HINT:  Set \"wal_level\" to \"logical\" before creating subscriptions.", Sort::Continued),
             ("psql:<stdin>:30: NOTICE:  table \"t\" does not exist, skipping", Sort::Silent),
             ("pg_restore: warning: errors ignored on restore: 2", Sort::Unknown),
-            ("pg_restore: warning: requested compression not available in this installation -- no data will be available", Sort::Unknown),
+            (
+                "pg_restore: warning: requested compression not available in this installation -- no data will be available",
+                Sort::Unknown,
+            ),
             ("pg_restore: error: could not execute query: ERROR:  x", Sort::Unknown),
         ] {
             assert_eq!(sort(plain("pg_restore", line)), expected, "{line}");

@@ -13,6 +13,7 @@ mod parallel;
 mod plan;
 mod properties;
 mod prove;
+mod rows_only;
 mod server;
 mod staged;
 mod swap;
@@ -23,7 +24,7 @@ mod unpacked;
 use std::collections::{BTreeSet, HashSet};
 
 use backup_core::{
-    Error, Result,
+    Error, ErrorKind, Result,
     artifact::Artifact,
     context::Context,
     engine::{RestorePlan, Staged, Target},
@@ -52,6 +53,9 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
     if !request.tables.is_empty() {
         return tables::load(artifact, plan, &server, control, cx);
     }
+    if plan::is_data_only(manifest, request) {
+        return rows_only::load(artifact, plan, &server, control, cx);
+    }
     let dump = Unpacked::decode(artifact, cx)?;
     require_owners(&dump, manifest, plan, &mut control)?;
     let mut database = TemporaryDatabase::create(&server, control, manifest, dump.archive(), cx)?;
@@ -65,6 +69,7 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
         manifest: manifest.clone(),
         expected,
         archive: dump.contents.archive,
+        definitions: None,
         plan: plan.clone(),
         left_out: HashSet::new(),
         is_dressed: false,
@@ -91,8 +96,10 @@ fn require_owners(
     }
     let entries = dump.contents.archive.iter().flat_map(|archive| &archive.entries);
     let owned = entries.filter(|entry| !entry.owner.is_empty() && !entry.owner.contains('\u{fffd}'));
-    let owners: BTreeSet<String> =
-        owned.filter(|entry| !entry.definition.is_empty() && entry.desc != "DATABASE").map(|entry| entry.owner.clone()).collect();
+    let owners: BTreeSet<String> = owned
+        .filter(|entry| !entry.definition.is_empty() && entry.desc != "DATABASE")
+        .map(|entry| entry.owner.clone())
+        .collect();
     plan::require_roles(manifest, owners, control)
 }
 
@@ -111,8 +118,12 @@ pub(crate) fn drill_target(source: &Conninfo, on: Option<&Target>) -> Result<Tar
     Ok(Target::Postgres(plan::in_full(&conninfo.with_database(&name))))
 }
 
-/// Drops what killed restores and drills left on a server.
+/// Drops what killed restores and drills left on a server. Whoever may not look at the server's databases has left
+/// none there either.
 pub(crate) fn sweep(conninfo: &Conninfo, cx: &Context) -> Result<()> {
-    let (server, mut control) = TargetServer::open(conninfo, cx)?;
-    temporary::sweep(&server, &mut control, cx)
+    match TargetServer::open(conninfo, cx) {
+        Ok((server, mut control)) => temporary::sweep(&server, &mut control, cx),
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -83,7 +83,13 @@ mod tests {
 
     #[test]
     fn other_databases_are_not_taken_for_half_restored_ones() {
-        for name in ["shop", "shop__restoring_", "shop__restoring_soon", "a__restoring_20261121T083000Z_x", "__restoring_2026"] {
+        for name in [
+            "shop",
+            "shop__restoring_",
+            "shop__restoring_soon",
+            "a__restoring_20261121T083000Z_x",
+            "__restoring_2026",
+        ] {
             assert!(!is_restoring(name), "{name}");
         }
     }

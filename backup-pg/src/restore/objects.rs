@@ -73,8 +73,13 @@ pub(super) fn present(session: &mut Session) -> Result<HashSet<(String, String, 
 }
 
 /// Compares what there is with the entries of the table of contents that were restored.
-pub(super) fn compare(session: &mut Session, archive: &Archive, is_restored: &dyn Fn(&Entry) -> bool) -> Result<Vec<Finding>> {
-    let restored: Vec<&Entry> = archive.entries.iter().filter(|entry| is_restored(entry) && is_readable(entry)).collect();
+pub(super) fn compare(
+    session: &mut Session,
+    archive: &Archive,
+    is_restored: &dyn Fn(&Entry) -> bool,
+) -> Result<Vec<Finding>> {
+    let restored: Vec<&Entry> =
+        archive.entries.iter().filter(|entry| is_restored(entry) && is_readable(entry)).collect();
     let mut findings = missing(session, &restored)?;
     findings.extend(missing_functions(session, &restored)?);
     findings.extend(broken(session, &restored)?);
@@ -103,9 +108,12 @@ fn absent(entry: &Entry) -> Finding {
 
 fn missing_functions(session: &mut Session, restored: &[&Entry]) -> Result<Vec<Finding>> {
     let rows = session.client().query(FUNCTIONS, &[]).map_err(|e| explain(e, "count the functions"))?;
-    let present: HashMap<(&str, &str), i64> = rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
+    let present: HashMap<(&str, &str), i64> =
+        rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
     let mut named: HashMap<(&str, &str), (i64, &Entry)> = HashMap::new();
-    for entry in restored.iter().filter(|entry| matches!(entry.desc.as_str(), "FUNCTION" | "PROCEDURE" | "AGGREGATE")) {
+    for entry in
+        restored.iter().filter(|entry| matches!(entry.desc.as_str(), "FUNCTION" | "PROCEDURE" | "AGGREGATE"))
+    {
         // `add_tax(numeric, numeric)`: a name may have a parenthesis too, so then it is left out.
         let Some((name, rest)) = entry.tag.split_once('(') else { continue };
         if rest.contains('(') && name.starts_with('"') {
@@ -114,7 +122,9 @@ fn missing_functions(session: &mut Session, restored: &[&Entry]) -> Result<Vec<F
         let name = name.trim_matches('"');
         named.entry((entry.namespace.as_str(), name)).or_insert((0, entry)).0 += 1;
     }
-    let is_missing = |(key, (count, _)): &(&(&str, &str), &(i64, &Entry))| present.get(*key).copied().unwrap_or(0) < *count;
+    let is_missing = |(key, (count, _)): &(&(&str, &str), &(i64, &Entry))| {
+        present.get(*key).copied().unwrap_or(0) < *count
+    };
     Ok(named.iter().filter(is_missing).map(|(_, (_, entry))| absent(entry)).collect())
 }
 
@@ -124,13 +134,17 @@ fn broken(session: &mut Session, restored: &[&Entry]) -> Result<Vec<Finding>> {
                  JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind = 'i' AND NOT (i.indisvalid AND i.indisready)
                UNION ALL SELECT 'constraint', n.nspname, c.relname || ' ' || k.conname FROM pg_constraint AS k
                  JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = k.connamespace WHERE NOT k.convalidated";
-    let rows = session.client().query(sql, &[]).map_err(|e| explain(e, "look for broken indexes and constraints"))?;
+    let rows = session
+        .client()
+        .query(sql, &[])
+        .map_err(|e| explain(e, "look for broken indexes and constraints"))?;
     let mut findings = Vec::new();
     for row in &rows {
         let (what, schema, name): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
         let entry = restored.iter().find(|entry| entry.namespace == schema && entry.tag == name);
         let was_valid = entry.is_some_and(|entry| {
-            what == "index" || !(entry.definition.contains("NOT VALID") || entry.definition.contains("NOT ENFORCED"))
+            what == "index"
+                || !(entry.definition.contains("NOT VALID") || entry.definition.contains("NOT ENFORCED"))
         });
         if let (Some(entry), true) = (entry, was_valid) {
             findings.push(Finding::content("objects", entry.name(), format!("the {what} is not valid")));
@@ -151,7 +165,13 @@ fn sequences(session: &mut Session, restored: &[&Entry]) -> Result<Vec<Finding>>
         let Some(expected) = last_value(&entry.definition) else { continue };
         let found = present.get(&(entry.namespace.as_str(), entry.tag.as_str()));
         let is_behind = match found {
-            Some((Some(found), ascends)) => if *ascends { *found < expected } else { *found > expected },
+            Some((Some(found), ascends)) => {
+                if *ascends {
+                    *found < expected
+                } else {
+                    *found > expected
+                }
+            }
             _ => true,
         };
         if is_behind {

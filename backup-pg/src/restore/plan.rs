@@ -53,6 +53,9 @@ pub(crate) fn plan(
     // With its password, where one was written: a load connects by it.
     plan.request.target = Some(Target::Postgres(in_full(&conninfo)));
     decide(&server, present, manifest, &mut plan)?;
+    if present.is_some() && plan.skipped.is_none() && plan.request.tables.is_empty() {
+        require_no_prepared(&server, &mut control)?;
+    }
     if plan.replaces && !plan.request.tables.is_empty() {
         plan.replaces = has_tables(&server, &plan.request.tables)?;
         if plan.replaces && !plan.request.replace {
@@ -60,6 +63,22 @@ pub(crate) fn plan(
         }
     }
     Ok(plan)
+}
+
+/// A prepared transaction outlives its session, and keeps its database from being renamed.
+pub(super) fn require_no_prepared(server: &TargetServer, control: &mut Session) -> Result<()> {
+    let sql = "SELECT count(*) FROM pg_prepared_xacts WHERE database = $1";
+    let row = control.client().query_one(sql, &[&server.database()]);
+    match row.map_err(|e| explain(e, "look for prepared transactions"))?.get::<_, i64>(0) {
+        0 => Ok(()),
+        count => Err(Error::new(
+            ErrorKind::Busy,
+            format!("database \"{}\" has {count} prepared transactions", server.database()),
+        )
+        .with_hint(
+            "End them (COMMIT PREPARED or ROLLBACK PREPARED, see pg_prepared_xacts), or name another --to.",
+        )),
+    }
 }
 
 /// Whether a relation has one of the names, as people write them.
@@ -127,11 +146,17 @@ fn steps(manifest: &Manifest, name: &str, exists: bool, is_data: bool) -> Vec<St
     let what = if is_data { "the definitions of the present database and the rows of" } else { "" };
     let mut steps = vec![
         format!("decode \"{}\" and compare it with its manifest", manifest.id),
-        format!("load {what} \"{}\" into the new database \"{name}__{RESTORING}_<instant>\"", manifest.id).replace("  ", " "),
-        format!("compare the rows of {} tables, and all indexes and constraints, with the backup", manifest.tables.len()),
+        format!("load {what} \"{}\" into the new database \"{name}__{RESTORING}_<instant>\"", manifest.id)
+            .replace("  ", " "),
+        format!(
+            "compare the rows of {} tables, and all indexes and constraints, with the backup",
+            manifest.tables.len()
+        ),
     ];
     if exists {
-        steps.push(format!("give it the owner, settings and privileges of \"{name}\", and end the sessions there"));
+        steps.push(format!(
+            "give it the owner, settings and privileges of \"{name}\", and end the sessions there"
+        ));
         steps.push(format!("keep the present database as \"{name}__{BEFORE}_<instant>\""));
     }
     steps.push(format!("rename the restored database to \"{name}\""));
@@ -141,7 +166,9 @@ fn steps(manifest: &Manifest, name: &str, exists: bool, is_data: bool) -> Vec<St
 fn table_steps(plan: &RestorePlan, name: &str) -> Vec<String> {
     let tables = plan.request.tables.join(", ");
     let mut steps = vec![
-        format!("load {tables}, and what belongs to them, into the new database \"{name}__{RESTORING}_<instant>\""),
+        format!(
+            "load {tables}, and what belongs to them, into the new database \"{name}__{RESTORING}_<instant>\""
+        ),
         "compare their rows with the backup".to_owned(),
     ];
     if plan.replaces {
@@ -160,7 +187,12 @@ fn require_known(manifest: &Manifest, request: &RestoreRequest) -> Result<()> {
     let id = &manifest.id;
     match manifest.content {
         Content::Full | Content::Schema | Content::Data => {}
-        other => return refuse(format!("{other} backups are not pg_dump's"), "Name a full, schema or data backup."),
+        other => {
+            return refuse(
+                format!("{other} backups are not pg_dump's"),
+                "Name a full, schema or data backup.",
+            );
+        }
     }
     let is_text = manifest.content.is_rolling() || format_in(&manifest.facts)? == DumpFormat::Plain;
     if is_text && !request.tables.is_empty() {
@@ -170,15 +202,20 @@ fn require_known(manifest: &Manifest, request: &RestoreRequest) -> Result<()> {
         );
     }
     match (manifest.content, request.part) {
-        (Content::Schema, RestorePart::Data) => refuse(format!("\"{id}\" has no rows"), "Name a full backup."),
-        (Content::Data, RestorePart::Schema) => refuse(format!("\"{id}\" has no definitions"), "Name a full backup."),
+        (Content::Schema, RestorePart::Data) => {
+            refuse(format!("\"{id}\" has no rows"), "Name a full backup.")
+        }
+        (Content::Data, RestorePart::Schema) => {
+            refuse(format!("\"{id}\" has no definitions"), "Name a full backup.")
+        }
         (Content::Full, RestorePart::Schema | RestorePart::Data) if is_text => refuse(
             format!("\"{id}\" is SQL text, which is restored whole"),
             "Restore it into another database (--to), or take a backup in the custom format.",
         ),
-        (_, RestorePart::Schema | RestorePart::Data) if !request.tables.is_empty() => {
-            refuse("single tables are restored with definitions and rows".to_owned(), "Leave out --schema-only and --data-only.")
-        }
+        (_, RestorePart::Schema | RestorePart::Data) if !request.tables.is_empty() => refuse(
+            "single tables are restored with definitions and rows".to_owned(),
+            "Leave out --schema-only and --data-only.",
+        ),
         _ => Ok(()),
     }
 }
@@ -195,7 +232,8 @@ fn target(source: &Conninfo, manifest: &Manifest, request: &RestoreRequest) -> R
     };
     let name = conninfo.resolve(&Environment::of_process())?.database;
     if TEMPLATES.contains(&name.as_str()) {
-        return Err(Error::invalid(format!("\"{name}\" is a template of its server")).with_hint("Name another database."));
+        return Err(Error::invalid(format!("\"{name}\" is a template of its server"))
+            .with_hint("Name another database."));
     }
     Ok(conninfo)
 }
@@ -234,8 +272,11 @@ pub(super) fn in_full(conninfo: &Conninfo) -> String {
 fn require_usable(server: &TargetServer, control: &mut Session) -> Result<()> {
     let denied = |what: String, hint: &str| Err(Error::new(ErrorKind::Denied, what).with_hint(hint));
     if control.is_in_recovery() {
-        return Err(Error::new(ErrorKind::Unsupported, format!("{} is a standby, which takes no writes", control.host()))
-            .with_hint("Name the primary server."));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} is a standby, which takes no writes", control.host()),
+        )
+        .with_hint("Name the primary server."));
     }
     let sql = "SELECT rolname::text, rolcreatedb OR rolsuper, coalesce((SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1), true)
                FROM pg_roles WHERE rolname = current_user";
@@ -283,7 +324,12 @@ fn require_extensions(manifest: &Manifest, control: &mut Session) -> Result<()> 
         return Ok(());
     }
     let wanted = stated_names(manifest, "extensions");
-    let missing = missing(control, wanted, "SELECT name::text FROM pg_available_extensions", "the server's extensions")?;
+    let missing = missing(
+        control,
+        wanted,
+        "SELECT name::text FROM pg_available_extensions",
+        "the server's extensions",
+    )?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -293,7 +339,11 @@ fn require_extensions(manifest: &Manifest, control: &mut Session) -> Result<()> 
 }
 
 /// Owners and grantees must be there before what belongs to them.
-pub(super) fn require_roles(manifest: &Manifest, wanted: BTreeSet<String>, control: &mut Session) -> Result<()> {
+pub(super) fn require_roles(
+    manifest: &Manifest,
+    wanted: BTreeSet<String>,
+    control: &mut Session,
+) -> Result<()> {
     let missing = missing(control, wanted, "SELECT rolname::text FROM pg_roles", "the server's roles")?;
     if missing.is_empty() {
         return Ok(());
@@ -345,7 +395,8 @@ pub(super) fn user_objects(session: &mut Session) -> Result<UserObjects> {
                       + (SELECT count(*) FROM pg_proc AS p WHERE pronamespace IN (SELECT oid FROM own)
                          AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions))
                       + (SELECT count(*) FROM pg_largeobject_metadata)";
-    let row = session.client().query_one(sql, &[]).map_err(|e| explain(e, "look at what the database holds"))?;
+    let row =
+        session.client().query_one(sql, &[]).map_err(|e| explain(e, "look at what the database holds"))?;
     Ok(UserObjects { tables: row.get(0), others: row.get(1) })
 }
 

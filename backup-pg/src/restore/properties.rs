@@ -50,7 +50,10 @@ fn settings(session: &mut Session, from: &str, heir: &str) -> Result<Vec<String>
         let (role, setting): (Option<String>, String) = (row.get(0), row.get(1));
         let (name, value) = setting.split_once('=')?;
         // A role as `regrole` prints it is quoted where it must be.
-        let whose = role.map_or_else(|| format!("ALTER DATABASE {heir}"), |role| format!("ALTER ROLE {role} IN DATABASE {heir}"));
+        let whose = role.map_or_else(
+            || format!("ALTER DATABASE {heir}"),
+            |role| format!("ALTER ROLE {role} IN DATABASE {heir}"),
+        );
         Some(format!("{whose} SET {} TO {}", identifier(name), setting_value(name, value)))
     };
     Ok(session.client().query(sql, &[&from])?.iter().filter_map(statement).collect())
@@ -99,7 +102,8 @@ fn privileges(session: &mut Session, from: &str, heir: &str) -> Result<Vec<Strin
                FROM pg_database AS d, aclexplode(d.datacl) AS a WHERE d.datname = $1 AND d.datacl IS NOT NULL";
     let rows = session.client().query(sql, &[&from])?;
     let mut statements = Vec::new();
-    let is_default = "SELECT datacl IS NULL, pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1";
+    let is_default =
+        "SELECT datacl IS NULL, pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1";
     let row = session.client().query_one(is_default, &[&from])?;
     if row.get::<_, bool>(0) {
         return Ok(statements);
@@ -156,7 +160,8 @@ pub(super) fn dress(
 fn renamed(definition: &str, from: &str, to: &str) -> String {
     let (from, to) = (identifier(from), identifier(to));
     let lines = definition.lines().map(|line| {
-        let heads = ["ALTER DATABASE ", "COMMENT ON DATABASE "].map(|head| (format!("{head}{from} "), format!("{head}{to} ")));
+        let heads = ["ALTER DATABASE ", "COMMENT ON DATABASE "]
+            .map(|head| (format!("{head}{from} "), format!("{head}{to} ")));
         if let Some((head, new)) = heads.iter().find(|(head, _)| line.starts_with(head.as_str())) {
             return line.replacen(head.as_str(), new, 1);
         }
@@ -192,7 +197,10 @@ mod tests {
             ("ALTER DATABASE shop SET work_mem TO '6MB';", "ALTER DATABASE \"New\" SET work_mem TO '6MB';"),
             ("ALTER ROLE r IN DATABASE shop SET x TO 'y';", "ALTER ROLE r IN DATABASE \"New\" SET x TO 'y';"),
             ("GRANT CONNECT ON DATABASE shop TO r;", "GRANT CONNECT ON DATABASE \"New\" TO r;"),
-            ("COMMENT ON DATABASE shop IS 'ALTER DATABASE shop';", "COMMENT ON DATABASE \"New\" IS 'ALTER DATABASE shop';"),
+            (
+                "COMMENT ON DATABASE shop IS 'ALTER DATABASE shop';",
+                "COMMENT ON DATABASE \"New\" IS 'ALTER DATABASE shop';",
+            ),
         ] {
             assert_eq!(renamed(definition, "shop", "New"), expected);
         }

@@ -1,9 +1,6 @@
 //! Whether a restored database has the rows that the backup says, read back from the server.
 
-use std::{
-    collections::HashMap,
-    io::BufRead,
-};
+use std::{collections::HashMap, io::BufRead};
 
 use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
 
@@ -75,7 +72,9 @@ pub(super) fn rows(
     let mut pieces: Vec<Piece<'_>> =
         compared.iter().enumerate().flat_map(|(table, wanted)| pieces(table, wanted, splits)).collect();
     // The longest first, so that no session is left alone with one at the end.
-    pieces.sort_by_key(|piece| std::cmp::Reverse(if piece.pages.is_some() { PIECE_PAGES } else { piece.wanted.pages }));
+    pieces.sort_by_key(|piece| {
+        std::cmp::Reverse(if piece.pages.is_some() { PIECE_PAGES } else { piece.wanted.pages })
+    });
     if pieces.is_empty() {
         return Ok(findings);
     }
@@ -141,7 +140,9 @@ fn copy_statement(piece: &Piece<'_>, encoding: Option<&str>) -> String {
         return format!("COPY {name}{list} TO STDOUT{options}");
     };
     let end = end.map(|end| format!(" AND ctid < '({end},0)'::tid")).unwrap_or_default();
-    format!("COPY (SELECT {columns} FROM ONLY {name} WHERE ctid >= '({start},0)'::tid{end}) TO STDOUT{options}")
+    format!(
+        "COPY (SELECT {columns} FROM ONLY {name} WHERE ctid >= '({start},0)'::tid{end}) TO STDOUT{options}"
+    )
 }
 
 fn difference(wanted: &Wanted, found: RowFacts) -> Option<Finding> {
@@ -151,7 +152,8 @@ fn difference(wanted: &Wanted, found: RowFacts) -> Option<Finding> {
         return Some(Finding::content("rows", name, what));
     }
     let is_equal = digest.as_ref().is_none_or(|digest| *digest == found.hex());
-    (!is_equal && !wanted.is_reordered).then(|| Finding::content("rows", name, "has other rows than the backup says"))
+    (!is_equal && !wanted.is_reordered)
+        .then(|| Finding::content("rows", name, "has other rows than the backup says"))
 }
 
 /// What the server has under the names of the backup.
@@ -186,7 +188,8 @@ fn look_up(
             findings.push(Finding::content("rows", name, "is missing"));
             continue;
         };
-        let stated = copy.map(|(_, columns)| columns).filter(|list| !list.is_empty() && !list.contains('\u{fffd}'));
+        let stated =
+            copy.map(|(_, columns)| columns).filter(|list| !list.is_empty() && !list.contains('\u{fffd}'));
         wanted.push(Wanted {
             facts: TableFacts { name: name.to_owned(), ..facts.clone() },
             name: table.name.clone(),
@@ -229,7 +232,8 @@ fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashM
     let rows = session.client().query(sql, &[&encoding.unwrap_or("UTF8")]);
     let rows = rows.map_err(|e| explain(e, "list the restored tables"))?;
     let table = |row: &postgres::Row| -> Result<(String, Present), postgres::Error> {
-        let lossy = |at: usize| row.try_get::<_, &[u8]>(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let lossy =
+            |at: usize| row.try_get::<_, &[u8]>(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let present = Present {
             name: qualified(row.try_get(0)?, row.try_get(1)?),
             pages: row.try_get(2)?,
@@ -265,14 +269,25 @@ mod tests {
     fn the_pieces_of_a_table_cover_it_once_and_its_end_is_open() {
         let facts = TableFacts { name: "t".into(), rows: 0, digest: None };
         for pages in [0, 1, PIECE_PAGES, 2 * PIECE_PAGES, 10 * PIECE_PAGES + 1] {
-            let wanted = Wanted { facts: facts.clone(), name: "t".into(), columns: String::new(), pages, is_extensions: false, is_reordered: false, is_tree: false };
+            let wanted = Wanted {
+                facts: facts.clone(),
+                name: "t".into(),
+                columns: String::new(),
+                pages,
+                is_extensions: false,
+                is_reordered: false,
+                is_tree: false,
+            };
             let pieces = pieces(0, &wanted, true);
             let ranges: Vec<_> = pieces.iter().filter_map(|piece| piece.pages).collect();
             assert!(ranges.is_empty() == (pages <= PIECE_PAGES * 3 / 2) && !pieces.is_empty());
             for pair in ranges.windows(2) {
                 assert_eq!(pair[0].1, Some(pair[1].0));
             }
-            assert!(ranges.first().is_none_or(|first| first.0 == 0) && ranges.last().is_none_or(|last| last.1.is_none()));
+            assert!(
+                ranges.first().is_none_or(|first| first.0 == 0)
+                    && ranges.last().is_none_or(|last| last.1.is_none())
+            );
         }
     }
 }

@@ -11,11 +11,7 @@ use backup_core::{
 };
 use postgres::SimpleQueryMessage;
 
-use super::{
-    load, objects,
-    properties, prove, swap,
-    temporary::TemporaryDatabase,
-};
+use super::{load, objects, properties, prove, swap, temporary::TemporaryDatabase};
 use crate::{
     archive::{Archive, Entry},
     session::{Session, explain},
@@ -30,6 +26,8 @@ pub(super) struct StagedDatabase {
     pub(super) database: TemporaryDatabase,
     pub(super) manifest: Manifest,
     pub(super) archive: Option<Archive>,
+    /// The definitions, where they are not the archive's.
+    pub(super) definitions: Option<Archive>,
     /// What each table must hold.
     pub(super) expected: Vec<TableFacts>,
     pub(super) plan: RestorePlan,
@@ -42,7 +40,8 @@ pub(super) struct StagedDatabase {
 impl StagedDatabase {
     /// The encoding that the dump's rows are in, where it says.
     fn encoding(&self) -> Option<String> {
-        let stated = self.archive.iter().flat_map(|archive| &archive.entries).find(|entry| entry.desc == "ENCODING");
+        let stated =
+            self.archive.iter().flat_map(|archive| &archive.entries).find(|entry| entry.desc == "ENCODING");
         if let Some(entry) = stated {
             return entry.definition.split('\'').nth(1).map(str::to_owned);
         }
@@ -71,9 +70,16 @@ impl Staged for StagedDatabase {
         let encoding = self.encoding();
         let mut findings = Vec::new();
         if self.plan.request.part != RestorePart::Schema {
-            findings = prove::rows(&self.database.place, &self.expected, self.archive.as_ref(), encoding.as_deref(), jobs, cx)?;
+            findings = prove::rows(
+                &self.database.place,
+                &self.expected,
+                self.archive.as_ref(),
+                encoding.as_deref(),
+                jobs,
+                cx,
+            )?;
         }
-        if let Some(archive) = &self.archive {
+        if let Some(archive) = self.definitions.as_ref().or(self.archive.as_ref()) {
             let rows_too = self.plan.request.part != RestorePart::Schema;
             let is_restored = |entry: &Entry| {
                 (rows_too || entry.desc != "SEQUENCE SET") && !self.left_out.contains(&entry.dump_id)
@@ -106,5 +112,7 @@ pub(super) fn first_row(session: &mut Session, sql: &str) -> Result<Option<Strin
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    Ok(row.map(|row| (0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect::<Vec<_>>().join("|")))
+    Ok(row.map(|row| {
+        (0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect::<Vec<_>>().join("|")
+    }))
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Renames that are tried before the swap is given up; the server waits five seconds in each.
-const MAX_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 2;
 
 /// How often sessions that came in are ended.
 const END_INTERVAL: Duration = Duration::from_millis(20);
@@ -94,7 +94,8 @@ fn exchange(database: &mut TemporaryDatabase, name: &str, kept: &str, cx: &Conte
         scope.spawn(|| end_sessions(ender, name, &phase));
         let mut outcome = Ok(());
         for _ in 0..MAX_TRIES {
-            let exchanging = Exchange { name, restored: &restored, kept, inherited: &inherited, phase: &phase };
+            let exchanging =
+                Exchange { name, restored: &restored, kept, inherited: &inherited, phase: &phase };
             outcome = cx.cancel().check().and_then(|()| exchanging.attempt(database.control()));
             if !matches!(&outcome, Err(error) if error.kind() == ErrorKind::Busy) {
                 break;
@@ -194,14 +195,18 @@ fn warn_of_what_stays(server: &TargetServer, control: &mut Session, name: &str, 
 /// A line for a shell that brings the old database back, or drops the new one where there was none.
 fn undo_line(server: &TargetServer, name: &str, kept: Option<&str>, cx: &Context) -> String {
     let target = identifier(name);
-    let psql = format!("psql -X -q -v ON_ERROR_STOP=1 -d {}", shell_word(&server.conninfo_of(&server.maintenance)));
+    let psql =
+        format!("psql -X -q -v ON_ERROR_STOP=1 -d {}", shell_word(&server.conninfo_of(&server.maintenance)));
     let Some(kept) = kept else {
         return format!("{psql} -c {}", shell_word(&format!("DROP DATABASE {target}")));
     };
     let undone = identifier(&names::derived(name, "undone", cx.now(), 1));
     let steps = [
         format!("ALTER DATABASE {target} ALLOW_CONNECTIONS false"),
-        format!("DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}; END $$", literal(name)),
+        format!(
+            "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}; END $$",
+            literal(name)
+        ),
         format!(
             "BEGIN; ALTER DATABASE {target} RENAME TO {undone}; ALTER DATABASE {} RENAME TO {target}; \
              ALTER DATABASE {undone} ALLOW_CONNECTIONS true; COMMIT",

@@ -51,14 +51,21 @@ pub(super) fn load(
     let (manifest, request) = (artifact.manifest(), &plan.request);
     let mut dump = Unpacked::decode(artifact, cx)?;
     let Some(archive) = dump.contents.archive.take() else {
-        return Err(Error::new(ErrorKind::Unsupported, format!("\"{}\" is SQL text, from which no single tables can be restored", manifest.id)));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("\"{}\" is SQL text, from which no single tables can be restored", manifest.id),
+        ));
     };
     let chosen = closure(&archive, &request.tables)?;
     if !request.no_owner {
-        let owners = archive.entries.iter().filter(|entry| chosen.entries.contains(&entry.dump_id) && !entry.owner.is_empty());
+        let owners = archive
+            .entries
+            .iter()
+            .filter(|entry| chosen.entries.contains(&entry.dump_id) && !entry.owner.is_empty());
         plan::require_roles(manifest, owners.map(|entry| entry.owner.clone()).collect(), &mut control)?;
     }
-    let is_in_place = plan::present_objects(server, &mut control)?.is_some_and(|objects| objects != UserObjects::default());
+    let is_in_place =
+        plan::present_objects(server, &mut control)?.is_some_and(|objects| objects != UserObjects::default());
     if is_in_place {
         let mut session = server.session(server.database(), "backup control", &[])?;
         Exchange::prepare(&mut session, &archive, &chosen, request.replace, cx)?;
@@ -72,9 +79,26 @@ pub(super) fn load(
     let tools = load::tools_for(&dump, manifest)?;
     let archive = dump.contents.archive.take();
     let names: HashSet<String> = chosen_tables(archive.as_ref(), &chosen).map(Entry::name).collect();
-    let expected = expected_tables(artifact, &dump.contents).into_iter().filter(|table| names.contains(&table.name)).collect();
-    let left_out = archive.iter().flat_map(|archive| &archive.entries).map(|entry| entry.dump_id).filter(|id| !chosen.entries.contains(id)).collect();
-    let whole = StagedDatabase { database, manifest: manifest.clone(), archive, expected, plan: plan.clone(), left_out, is_dressed: false };
+    let expected = expected_tables(artifact, &dump.contents)
+        .into_iter()
+        .filter(|table| names.contains(&table.name))
+        .collect();
+    let left_out = archive
+        .iter()
+        .flat_map(|archive| &archive.entries)
+        .map(|entry| entry.dump_id)
+        .filter(|id| !chosen.entries.contains(id))
+        .collect();
+    let whole = StagedDatabase {
+        database,
+        manifest: manifest.clone(),
+        archive,
+        definitions: None,
+        expected,
+        plan: plan.clone(),
+        left_out,
+        is_dressed: false,
+    };
     if is_in_place {
         return Ok(Box::new(StagedTables { whole, dump, chosen, tools }));
     }
@@ -85,7 +109,10 @@ pub(super) fn load(
 
 fn chosen_tables<'a>(archive: Option<&'a Archive>, chosen: &Closure) -> impl Iterator<Item = &'a Entry> {
     let tables = chosen.tables.clone();
-    archive.into_iter().flat_map(|archive| &archive.entries).filter(move |entry| tables.contains(&entry.dump_id))
+    archive
+        .into_iter()
+        .flat_map(|archive| &archive.entries)
+        .filter(move |entry| tables.contains(&entry.dump_id))
 }
 
 fn warn_of_references(whole: &StagedDatabase, chosen: &Closure, cx: &Context) {
@@ -97,7 +124,12 @@ fn warn_of_references(whole: &StagedDatabase, chosen: &Closure, cx: &Context) {
 
 /// Writes which entries pg_restore takes, in their order; the argument that names the file.
 fn write_list(dump: &Unpacked, name: &str, entries: &HashSet<i32>) -> Result<String> {
-    let listed = dump.contents.archive.iter().flat_map(|archive| &archive.entries).filter(|entry| entries.contains(&entry.dump_id));
+    let listed = dump
+        .contents
+        .archive
+        .iter()
+        .flat_map(|archive| &archive.entries)
+        .filter(|entry| entries.contains(&entry.dump_id));
     let lines: String = listed.map(|entry| format!("{};\n", entry.dump_id)).collect();
     let path = dump.scratch.path().join(format!("{name}.list"));
     fs::write(&path, lines).map_err(|e| Error::io("write", &path, e))?;
@@ -124,16 +156,23 @@ impl Staged for StagedTables {
 
     fn swap(mut self: Box<Self>, cx: &Context) -> Result<Swapped> {
         let server = self.whole.database.place.server.clone();
-        let Some(archive) = self.whole.archive.take() else { return Err(Error::failed("the archive has no table of contents")) };
+        let Some(archive) = self.whole.archive.take() else {
+            return Err(Error::failed("the archive has no table of contents"));
+        };
         let mut session = server.session(server.database(), "backup control", &[])?;
-        let exchange = Exchange::prepare(&mut session, &archive, &self.chosen, self.whole.plan.request.replace, cx)?;
+        let exchange =
+            Exchange::prepare(&mut session, &archive, &self.chosen, self.whole.plan.request.replace, cx)?;
         drop(session);
         self.dump.contents.archive = Some(archive);
         let list = write_list(&self.dump, "apply", &exchange.entries)?;
         self.apply(&server, &exchange, &list, cx)?;
         let mut swapped = Swapped::default();
         swapped.target = server.display(server.database());
-        swapped.kept = exchange.moved.iter().map(|table| format!("table {}", qualified(&exchange.kept_in(&table.schema), &table.name))).collect();
+        swapped.kept = exchange
+            .moved
+            .iter()
+            .map(|table| format!("table {}", qualified(&exchange.kept_in(&table.schema), &table.name)))
+            .collect();
         swapped.undo = Some(exchange.undo_line(&server));
         Ok(swapped)
     }
@@ -144,7 +183,9 @@ impl StagedTables {
     fn apply(&self, server: &TargetServer, exchange: &Exchange, list: &str, cx: &Context) -> Result<()> {
         let mut psql = self.tools.command("psql");
         server.lead(&mut psql, server.database(), "backup restore", &[("client_min_messages", "warning")]);
-        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut psql = Running::start(psql, None, cx)?;
         let Some(mut input) = psql.stdin() else { return Err(Error::failed("psql has no input")) };
         let written = self.write_script(&mut input, exchange, list, cx);
@@ -166,7 +207,13 @@ impl StagedTables {
     }
 
     /// Everything but the commit; whether psql took it all.
-    fn write_script(&self, input: &mut impl Write, exchange: &Exchange, list: &str, cx: &Context) -> Result<bool> {
+    fn write_script(
+        &self,
+        input: &mut impl Write,
+        exchange: &Exchange,
+        list: &str,
+        cx: &Context,
+    ) -> Result<bool> {
         if input.write_all(exchange.preparation().as_bytes()).is_err() {
             return Ok(false);
         }
@@ -196,7 +243,11 @@ impl StagedTables {
             )
         });
         let checks: String = checks.collect();
-        if checks.is_empty() { String::new() } else { format!("\nDO $backup_counts$ BEGIN {checks} END $backup_counts$;\n") }
+        if checks.is_empty() {
+            String::new()
+        } else {
+            format!("\nDO $backup_counts$ BEGIN {checks} END $backup_counts$;\n")
+        }
     }
 }
 
@@ -223,9 +274,17 @@ impl Exchange {
     ///
     /// # Errors
     /// `AlreadyExists` without leave to replace, and when something else depends on a table that would move.
-    fn prepare(session: &mut Session, archive: &Archive, chosen: &Closure, replace: bool, cx: &Context) -> Result<Self> {
-        let tables: Vec<&Entry> = archive.entries.iter().filter(|entry| chosen.tables.contains(&entry.dump_id)).collect();
-        let created: Vec<(String, String)> = tables.iter().map(|entry| (entry.namespace.clone(), entry.tag.clone())).collect();
+    fn prepare(
+        session: &mut Session,
+        archive: &Archive,
+        chosen: &Closure,
+        replace: bool,
+        cx: &Context,
+    ) -> Result<Self> {
+        let tables: Vec<&Entry> =
+            archive.entries.iter().filter(|entry| chosen.tables.contains(&entry.dump_id)).collect();
+        let created: Vec<(String, String)> =
+            tables.iter().map(|entry| (entry.namespace.clone(), entry.tag.clone())).collect();
         let moved = existing::in_the_way(session, &created)?;
         if let (Some(first), false) = (moved.first(), replace) {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a table {} already", qualified(&first.schema, &first.name)))
@@ -258,7 +317,8 @@ impl Exchange {
     }
 
     fn kept_schemas(&self) -> Vec<String> {
-        let mut schemas: Vec<String> = self.moved.iter().map(|table| identifier(&self.kept_in(&table.schema))).collect();
+        let mut schemas: Vec<String> =
+            self.moved.iter().map(|table| identifier(&self.kept_in(&table.schema))).collect();
         schemas.sort_unstable();
         schemas.dedup();
         schemas
@@ -275,10 +335,12 @@ impl Exchange {
 
     /// A line for a shell that puts back what was moved.
     fn undo_line(&self, server: &TargetServer) -> String {
-        let created: Vec<String> = self.created.iter().map(|(schema, name)| qualified(schema, name)).collect();
+        let created: Vec<String> =
+            self.created.iter().map(|(schema, name)| qualified(schema, name)).collect();
         let mut script = format!("BEGIN; DROP TABLE {}; ", created.join(", "));
         for table in &self.moved {
-            script.push_str(&table.set_schema(&self.kept_in(&table.schema), &table.schema).replace('\n', " "));
+            script
+                .push_str(&table.set_schema(&self.kept_in(&table.schema), &table.schema).replace('\n', " "));
         }
         self.kept_schemas().iter().for_each(|schema| script.push_str(&format!("DROP SCHEMA {schema}; ")));
         script.push_str("COMMIT");

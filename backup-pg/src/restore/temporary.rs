@@ -55,14 +55,16 @@ impl TemporaryDatabase {
         cx: &Context,
     ) -> Result<Self> {
         let options = creation_options(manifest, archive, server.version)?;
-        let mut database = Self { place: Place { server: server.clone(), name: String::new() }, holder, is_placed: true };
+        let mut database =
+            Self { place: Place { server: server.clone(), name: String::new() }, holder, is_placed: true };
         let now = cx.now();
         for number in 1..=MAX_TRIES {
             database.place.name = names::derived(server.database(), RESTORING, now, number);
             if !database.hold()? {
                 continue;
             }
-            let sql = format!("CREATE DATABASE {} TEMPLATE template0 {options}", identifier(&database.place.name));
+            let sql =
+                format!("CREATE DATABASE {} TEMPLATE template0 {options}", identifier(&database.place.name));
             match database.holder.client().batch_execute(&sql) {
                 Ok(()) => {
                     database.is_placed = false;
@@ -74,7 +76,10 @@ impl TemporaryDatabase {
                 Err(error) => return Err(not_created(error, &database.place.name, &options)),
             }
         }
-        Err(Error::new(ErrorKind::Busy, format!("no free name for a restored \"{}\" was found", server.database())))
+        Err(Error::new(
+            ErrorKind::Busy,
+            format!("no free name for a restored \"{}\" was found", server.database()),
+        ))
     }
 
     fn hold(&mut self) -> Result<bool> {
@@ -111,7 +116,9 @@ impl Drop for TemporaryDatabase {
             return;
         }
         // What stays is marked, and the next restore or backup of this server sweeps it.
-        if let Ok(mut session) = self.place.server.session(&self.place.server.maintenance, "backup control", &[]) {
+        if let Ok(mut session) =
+            self.place.server.session(&self.place.server.maintenance, "backup control", &[])
+        {
             let _ = session.client().batch_execute(&sql);
         }
     }

@@ -53,7 +53,14 @@ impl Unpacked {
         let plain_bytes = manifest.payload.plain_bytes;
         let scratch = Scratch::for_artifact(artifact, plain_bytes, cx)?;
         let path = scratch.path().join("dump");
-        let mut arriving = Arriving { file: file::create_private(&path)?, known: known_format(artifact)?, reader: None, tail: Vec::new(), connects: false, artifact };
+        let mut arriving = Arriving {
+            file: file::create_private(&path)?,
+            known: known_format(artifact)?,
+            reader: None,
+            tail: Vec::new(),
+            connects: false,
+            artifact,
+        };
         let subject = Subject::streamed(artifact);
         let (mut damage, mut done) = (None, 0);
         let is_whole = subject.read(cx, &mut |bytes| {
@@ -138,7 +145,8 @@ impl Arriving<'_> {
     fn look_for_connect(&mut self, bytes: &[u8]) {
         let head = bytes.get(..bytes.len().min(CONNECT.len())).unwrap_or_default();
         self.tail.extend_from_slice(head);
-        self.connects |= memmem::find(&self.tail, CONNECT).is_some() || memmem::find(bytes, CONNECT).is_some();
+        self.connects |=
+            memmem::find(&self.tail, CONNECT).is_some() || memmem::find(bytes, CONNECT).is_some();
         let from = bytes.len().saturating_sub(CONNECT.len());
         self.tail = bytes.get(from..).unwrap_or_default().to_vec();
     }
