@@ -3,7 +3,7 @@
 //! `cargo run --example nightly -- app.db backups`
 #![allow(clippy::print_stdout)]
 
-use backup::{Backups, Objectives, Result, RunOptions};
+use backup::{Backups, DrillOptions, Objectives, Result, RunOptions};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -16,7 +16,8 @@ fn main() -> Result<()> {
     let taken = app.run(RunOptions::default().with_tag("nightly"))?;
     println!("{} holds {} rows", taken.id(), taken.manifest.rows.unwrap_or(0));
 
-    let drill = app.drill(taken.id(), &DrillOptions::default().with_smoke(["SELECT count(*) FROM sqlite_schema"]))?;
+    let drill =
+        app.drill(taken.id(), &DrillOptions::default().with_smoke(["SELECT count(*) FROM sqlite_schema"]))?;
     println!("restored and proven in {:.2} s", drill.proof.restore_seconds.unwrap_or(0.0));
 
     let a_day = jiff::SignedDuration::from_hours(24);

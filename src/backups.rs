@@ -118,7 +118,14 @@ impl Backups {
         let packed = scratch.path().join(format!("{name}.tar"));
         pack(path, &packed)?;
         let file = open_file(&packed, &self.context)?;
-        operation::adopt(&self.store, source, &file, &*engine_for(file.manifest(), None)?, options, &self.context)
+        operation::adopt(
+            &self.store,
+            source,
+            &file,
+            &*engine_for(file.manifest(), None)?,
+            options,
+            &self.context,
+        )
     }
 
     /// The store.
@@ -145,5 +152,8 @@ fn pack(folder: &Path, packed: &Path) -> Result<()> {
 
 #[cfg(not(feature = "postgres"))]
 fn pack(folder: &Path, _packed: &Path) -> Result<()> {
-    Err(Error::new(ErrorKind::Unsupported, format!("\"{}\" is a folder, which this build cannot read", folder.display())))
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("\"{}\" is a folder, which this build cannot read", folder.display()),
+    ))
 }

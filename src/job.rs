@@ -9,7 +9,10 @@ use backup_core::{
     engine::BackupEngine,
     id::BackupId,
     manifest::Manifest,
-    operation::{self, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified},
+    operation::{
+        self, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus,
+        Verified,
+    },
     vault::Vault,
     verify::Level,
 };
@@ -126,7 +129,14 @@ impl BlockingJob {
 
     /// Verifies a backup and stores the proof.
     pub fn verify(&self, id: &BackupId, level: Level) -> Result<Verified> {
-        operation::verify(&self.0.vault, &self.artifact(id)?, &*self.0.engine, level, &DrillOptions::default(), &self.0.context)
+        operation::verify(
+            &self.0.vault,
+            &self.artifact(id)?,
+            &*self.0.engine,
+            level,
+            &DrillOptions::default(),
+            &self.0.context,
+        )
     }
 
     /// Restores a backup into a scratch place, compares, asks the smoke queries, measures, and stores the proof.

@@ -33,12 +33,15 @@ mod place;
 mod source;
 
 pub use backup_core::{
-    Error, ErrorKind, Result, artifact, capture, capture::CaptureOptions, capture::DumpFormat, content::Content, context, context::CancelToken, context::Context,
-    crash, engine, event, file, guardrail::Guardrails, id, id::BackupId, id::SourceName, manifest::Manifest,
-    operation, pipeline, proof::Proof, retention, scratch, selector::Selector, store, vault, verify,
-    verify::Level,
+    Error, ErrorKind, Result, artifact, capture, capture::CaptureOptions, capture::DumpFormat,
+    content::Content, context, context::CancelToken, context::Context, crash, engine, event, file,
+    guardrail::Guardrails, id, id::BackupId, id::SourceName, manifest::Manifest, operation, pipeline,
+    proof::Proof, retention, scratch, selector::Selector, store, vault, verify, verify::Level,
 };
-pub use operation::{AdoptOptions, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken, VaultStatus, Verified};
+pub use operation::{
+    AdoptOptions, DrillOptions, Estimate, Objectives, RestoreOptions, Restored, RunOptions, Taken,
+    VaultStatus, Verified,
+};
 
 pub use crate::{
     backups::{Backups, BackupsBuilder},

@@ -2,9 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use backup_core::{
-    Error, ErrorKind, Result, engine::BackupEngine, id::SourceName, manifest::Manifest,
-};
+use backup_core::{Error, ErrorKind, Result, engine::BackupEngine, id::SourceName, manifest::Manifest};
 
 /// A database to protect: `sqlite:PATH`, a path to an SQLite file, `postgres://…`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,5 +156,9 @@ fn the_asynchronous_door_works_on_any_runtime_and_a_dropped_future_leaves_nothin
     });
     let listed = pollster::block_on(job.list()).unwrap();
     assert!(listed.iter().any(|manifest| manifest.id == *taken.id()));
-    assert!(pollster::block_on(job.drill(taken.id(), DrillOptions::default().with_smoke(["SELECT 1"]))).unwrap().is_ok());
+    assert!(
+        pollster::block_on(job.drill(taken.id(), DrillOptions::default().with_smoke(["SELECT 1"])))
+            .unwrap()
+            .is_ok()
+    );
 }

@@ -28,7 +28,14 @@ const PART_OF_PASSWORD: &str = "s3cr3t";
 
 /// Checks that a command refuses, names the thing and says what to do, to people and to programs.
 #[track_caller]
-fn refuses(shop: &PgShop, command: impl Fn(&[&str]) -> Command, code: i32, kind: &str, names: &str, hint: &str) {
+fn refuses(
+    shop: &PgShop,
+    command: impl Fn(&[&str]) -> Command,
+    code: i32,
+    kind: &str,
+    names: &str,
+    hint: &str,
+) {
     let told = run(command(&[])).exits(code);
     assert_eq!(told.stdout, "", "{told:#?}");
     assert!(told.stderr.contains("error: ") && told.stderr.contains(names), "{names}: {told:#?}");
@@ -97,7 +104,10 @@ fn a_database_a_server_and_a_role_that_are_not_there() {
     shop.server.fast_stop();
     let command = |more: &[&str]| shop.command(&[&["run", &shop.uri()], more].concat());
     let told = run(command(&[])).exits(1);
-    assert!(told.stderr.contains(&shop.server.port().to_string()) && told.stderr.contains("hint: "), "{told:#?}");
+    assert!(
+        told.stderr.contains(&shop.server.port().to_string()) && told.stderr.contains("hint: "),
+        "{told:#?}"
+    );
     assert_eq!(run(command(&["--json"])).exits(1).json()["error"]["kind"], "unavailable");
 }
 
@@ -122,7 +132,7 @@ fn tables_the_role_may_not_read_or_not_wholly() {
 #[test]
 fn client_programs_older_than_the_server() {
     let shop = PgShop::open(18);
-    let older = Server::start(15).bin();
+    let older = shop.server.bin().join("../../15/bin");
     let command = |more: &[&str]| {
         let mut command = shop.command(&[&["run", &shop.uri()], more].concat());
         command.env("BACKUP_PG_BIN", &older).env("PATH", "/nonexistent");
@@ -172,12 +182,14 @@ fn what_only_postgresql_can_is_refused_for_sqlite() {
     refused.exits(2).says("tar");
 }
 
-/// The command lines of all processes.
+/// The command lines of all processes but those of the command itself, which shows what it was called with.
 fn command_lines() -> impl Iterator<Item = String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes.filter_map(|process| {
         let line = fs::read(process.path().join("cmdline")).ok()?;
-        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let is_ours = line.split(' ').next().is_some_and(|program| program.ends_with("/backup"));
+        (!is_ours).then_some(line)
     })
 }
 
@@ -209,7 +221,8 @@ fn files_with_the_password(folder: &Path) -> Vec<String> {
         }
         let decoded = Command::new("zstd").args(["-dcf"]).arg(&path).output().unwrap().stdout;
         let bytes = [fs::read(&path).unwrap(), decoded].concat();
-        let has_it = bytes.windows(PART_OF_PASSWORD.len()).any(|window| window == PART_OF_PASSWORD.as_bytes());
+        let has_it =
+            bytes.windows(PART_OF_PASSWORD.len()).any(|window| window == PART_OF_PASSWORD.as_bytes());
         found.extend(has_it.then_some(name));
     }
     found
@@ -232,10 +245,7 @@ fn a_password_stays_secret() {
         let arguments = ["run", "-vv", "--cross-check", "--compression", "none"];
         let mut command = shop.command(&arguments);
         command.envs(way.iter().copied());
-        let (told, shown) = watched(&mut command);
-        let told = told.exits(0);
-        assert_eq!(shown, Vec::<String>::new(), "a process shows the password");
-        assert!(!format!("{told:?}").contains(PART_OF_PASSWORD), "{told:#?}");
+        keeps_its_password(&mut command, 0);
         if way == in_file {
             fs::remove_file(&file).unwrap();
         }
@@ -243,7 +253,36 @@ fn a_password_stays_secret() {
     // What fails is told with more words than what succeeds.
     let mut command = shop.command(&["run", "-vv", "--json"]);
     command.env("DATABASE_URL", uri.replace("/shop", "/shpo"));
-    let (told, shown) = watched(&mut command);
-    assert!(shown.is_empty() && !format!("{told:?}").contains(PART_OF_PASSWORD), "{told:#?}");
+    keeps_its_password(&mut command, 4);
     assert_eq!(files_with_the_password(&shop.folder.store()), Vec::<String>::new());
+}
+
+/// A restore hands the password on to more programs than a dump, and prints a line that connects again.
+#[test]
+fn a_password_stays_secret_when_it_is_restored_with() {
+    let shop = shop_with_a_password(16);
+    shop.execute("ALTER ROLE clerk CREATEDB");
+    let id = shop.back_up();
+    let copy = |password, name| clerk(&shop.server, password).replace("/shop", name);
+    let ours = ["--no-owner", "--no-privileges", "-vv"];
+    let mut command = shop.command(&[&["restore", &id, "--to", &copy("", "/copy")], &ours[..]].concat());
+    keeps_its_password(command.env("PGPASSWORD", PASSWORD), 0);
+    let password = format!(":{PASSWORD_IN_URI}");
+    for target in [copy(&password, "/other"), copy(&password, "/other") + "?application_name=again"] {
+        let arguments = ["restore", &id, "--to", &target, "--replace", "--yes"];
+        keeps_its_password(&mut shop.command(&[&arguments[..], &ours].concat()), 0);
+    }
+    let mut command = shop.command(&["drill", &id, "--on", &copy(&password, "/shop"), "-vv"]);
+    let (_, shown) = watched(&mut command);
+    assert_eq!(shown, Vec::<String>::new());
+    assert_eq!(files_with_the_password(&shop.folder.store()), Vec::<String>::new());
+}
+
+/// Checks that neither the command's words nor any other process's command line show the password.
+#[track_caller]
+fn keeps_its_password(command: &mut Command, code: i32) {
+    let (told, shown) = watched(command);
+    assert_eq!(shown, Vec::<String>::new(), "a process shows the password");
+    assert!(!format!("{:?} {:?}", told.stdout, told.stderr).contains(PART_OF_PASSWORD), "{told:#?}");
+    told.exits(code);
 }

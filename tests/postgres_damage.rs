@@ -40,15 +40,14 @@ impl Archive {
         fs::write(&self.payload, bytes).unwrap();
         let path = self.payload.to_str().unwrap();
         let log = self.shop.server.log().len();
-        for named in [&self.id, path] {
+        let new = ["--to", &self.shop.server.uri("copy")];
+        for (named, target) in [(self.id.as_str(), &new[..]), (path, &["--replace", "--yes"])] {
             let told = self.shop.backup(&["verify", named]);
             assert_eq!(told.code, Some(3), "{what}: {told:#?}");
             assert!(format!("{told:?}").contains(&self.id), "{what}: {told:#?}");
-            for target in [&["--to", &self.shop.server.uri("copy")][..], &["--replace", "--yes"]] {
-                let told = self.shop.backup(&[&["restore", named], target].concat());
-                assert_eq!(told.code, Some(3), "{what}: {told:#?}");
-                assert!(told.stderr.starts_with("error: "), "{what}: {told:#?}");
-            }
+            let told = self.shop.backup(&[&["restore", named], target].concat());
+            assert_eq!(told.code, Some(3), "{what}: {told:#?}");
+            assert!(told.stderr.starts_with("error: "), "{what}: {told:#?}");
         }
         let made = self.shop.server.log()[log..].to_owned();
         assert!(!made.contains("DATABASE"), "{what}: {made}");
@@ -128,6 +127,9 @@ fn an_archive_without_a_manifest_that_is_cut_is_not_restored() {
         assert!(told.code.is_some_and(|code| code != 0 && code != 101), "{told:#?}");
         archive.shop.has_only_databases(&["shop"]);
     }
+    fs::write(&stray, &archive.whole).unwrap();
+    archive.shop.restore(name_of(&stray), "copy");
+    assert_eq!(archive.shop.digests("copy"), archive.shop.digests("shop"));
 }
 
 fn name_of(path: &Path) -> &str {

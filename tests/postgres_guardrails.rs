@@ -50,7 +50,8 @@ fn a_slow_loss_is_measured_by_the_most_rows_ever_seen() {
 #[test]
 fn fewer_rows_than_are_required_are_suspect_from_the_first_dump_on() {
     let shop = PgShop::open(18);
-    let suspect = shop.backup(&["run", &shop.uri(), "--min-rows", "5000"]).exits(3).says("min_rows").says("5000");
+    let suspect =
+        shop.backup(&["run", &shop.uri(), "--min-rows", "5000"]).exits(3).says("min_rows").says("5000");
     shop.backup(&["show", "latest"]).exits(4);
     shop.backup(&["show", suspect.stdout.trim()]).exits(0).says("SUSPECT");
     let good = shop.back_up_with(&["--min-rows", "1000"]);
@@ -80,7 +81,11 @@ fn a_part_of_a_database_is_never_its_latest_backup() {
         let part = shop.back_up_with(options);
         is_the_latest(&shop, &whole);
         shop.backup(&["verify", &part]).exits(0);
-        assert_eq!(shop.manifest(&part)["suspect"], serde_json::json!([]), "a part is not measured by the whole");
+        assert_eq!(
+            shop.manifest(&part)["suspect"],
+            serde_json::json!([]),
+            "a part is not measured by the whole"
+        );
     }
     let next = shop.backup(&["run", &shop.uri()]).exits(0);
     assert!(!next.stderr.contains("gone"), "the whole is not measured by a part: {next:#?}");

@@ -76,7 +76,8 @@ fn tell(session: &Session<'_>, folder: &Path) -> Result<Vec<String>> {
         taken.id()
     ));
 
-    let drill = job.drill(taken.id(), &backup::DrillOptions::default().with_smoke(["SELECT count(*) FROM orders"]))?;
+    let drill =
+        job.drill(taken.id(), &backup::DrillOptions::default().with_smoke(["SELECT count(*) FROM orders"]))?;
     let orders = drill.proof.smoke.first().and_then(|smoke| smoke.answer.clone()).unwrap_or_default();
     story.line(format!(
         "Drilled: restored into a scratch file in {:.2} s, every table compared, {orders} orders found.",

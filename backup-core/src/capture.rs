@@ -48,12 +48,13 @@ impl FromStr for DumpFormat {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        [Self::Custom, Self::Plain, Self::Directory].into_iter().find(|format| format.name() == text).ok_or_else(
-            || {
+        [Self::Custom, Self::Plain, Self::Directory]
+            .into_iter()
+            .find(|format| format.name() == text)
+            .ok_or_else(|| {
                 Error::invalid(format!("\"{}\" is not a format", text.escape_debug()))
                     .with_hint("Formats are custom, plain and directory.")
-            },
-        )
+            })
     }
 }
 

@@ -13,9 +13,13 @@ pub(crate) fn in_name(name: &str) -> Option<Timestamp> {
 /// What stands before the date in a name, or before its first dot: `vamsa-full-2024-01-29….sql.gz` → `vamsa`.
 pub(crate) fn before(name: &str) -> &str {
     let stem = name.split('.').next().unwrap_or(name);
-    let date = (1..stem.len()).filter(|at| stem.is_char_boundary(*at)).find(|at| instant_at(name, *at).is_some());
+    let date =
+        (1..stem.len()).filter(|at| stem.is_char_boundary(*at)).find(|at| instant_at(name, *at).is_some());
     let bare = stem[..date.unwrap_or(stem.len())].trim_end_matches(['-', '_', ' ']);
-    let bare = ["-full", "_full", "-backup", "_backup"].iter().find_map(|end| bare.strip_suffix(end)).unwrap_or(bare);
+    let bare = ["-full", "_full", "-backup", "_backup"]
+        .iter()
+        .find_map(|end| bare.strip_suffix(end))
+        .unwrap_or(bare);
     if bare.is_empty() { stem } else { bare }
 }
 
@@ -42,8 +46,15 @@ fn instant_at(name: &str, at: usize) -> Option<Timestamp> {
         digits.number(2);
     }
     let small = |number: i16| i8::try_from(number).ok();
-    let civil =
-        DateTime::new(year, small(month)?, small(day)?, small(hour)?, small(minute)?, small(second.unwrap_or(0))?, 0);
+    let civil = DateTime::new(
+        year,
+        small(month)?,
+        small(day)?,
+        small(hour)?,
+        small(minute)?,
+        small(second.unwrap_or(0))?,
+        0,
+    );
     let zone = if digits.is_utc() { TimeZone::UTC } else { TimeZone::system() };
     civil.ok()?.to_zoned(zone).ok().map(|zoned| zoned.timestamp())
 }

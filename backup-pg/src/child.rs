@@ -5,7 +5,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -75,7 +75,8 @@ impl Running {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stderr(Stdio::piped());
         platform::isolate(&mut command);
-        let mut child = command.spawn().map_err(|e| Error::from_io(format!("could not start \"{name}\""), e))?;
+        let mut child =
+            command.spawn().map_err(|e| Error::from_io(format!("could not start \"{name}\""), e))?;
         let stderr = child.stderr.take();
         let stderr = thread::spawn(move || stderr.map_or_else(Vec::new, listen));
         let watch = Arc::new(Watch::default());
@@ -117,7 +118,10 @@ impl Running {
     /// `Cancelled` or, after a stall, `Unavailable`, when the watcher ended it; a program that failed by itself is no
     /// error here.
     pub(crate) fn finish(mut self) -> Result<Ended> {
-        let status = self.child.wait().map_err(|e| Error::from_io(format!("could not wait for \"{}\"", self.name), e))?;
+        let status = self
+            .child
+            .wait()
+            .map_err(|e| Error::from_io(format!("could not wait for \"{}\"", self.name), e))?;
         self.watch.ended.store(true, Ordering::Relaxed);
         let stderr = self.stderr.take().map_or_else(Vec::new, |thread| thread.join().unwrap_or_default());
         match self.watch.stopped.load(Ordering::Relaxed) {
@@ -216,5 +220,7 @@ fn listen(stderr: impl Read) -> Vec<String> {
 
 fn stalled(name: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("\"{name}\" made no progress for too long and was ended"))
-        .with_hint("Look for locks it waits for (pg_stat_activity, pg_locks) and at the network, then try again.")
+        .with_hint(
+            "Look for locks it waits for (pg_stat_activity, pg_locks) and at the network, then try again.",
+        )
 }

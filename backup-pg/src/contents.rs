@@ -32,11 +32,9 @@ pub(crate) enum ContentsReader {
 impl ContentsReader {
     pub(crate) fn new(format: DumpFormat, content: Content) -> Self {
         match format {
-            DumpFormat::Plain => {
-                Self::Plain { reader: Box::default(), has_rows: content != Content::Schema }
-            }
+            DumpFormat::Plain => Self::Plain { reader: Box::default(), has_rows: content != Content::Schema },
             DumpFormat::Directory => Self::Directory(Box::default()),
-            _ => Self::Custom(Box::new(ArchiveReader::new())),
+            _ => Self::Custom(Box::default()),
         }
     }
 
@@ -81,7 +79,10 @@ impl Contents {
         captured.counted = self.counted;
         if let Some(archive) = &self.archive {
             captured.schema_fingerprint = Some(fingerprint(archive));
-            captured.facts.insert("archive_version".to_owned(), json!(format!("{}.{}", archive.header.version.major, archive.header.version.minor)));
+            captured.facts.insert(
+                "archive_version".to_owned(),
+                json!(format!("{}.{}", archive.header.version.major, archive.header.version.minor)),
+            );
         }
     }
 
@@ -92,7 +93,10 @@ impl Contents {
             match self.tables.iter().find(|own| own.name == table.name) {
                 None => found.push((table.name.clone(), "has no rows in the dump".to_owned())),
                 Some(own) if own.rows != table.rows => {
-                    found.push((table.name.clone(), format!("has {} rows, the manifest says {}", own.rows, table.rows)));
+                    found.push((
+                        table.name.clone(),
+                        format!("has {} rows, the manifest says {}", own.rows, table.rows),
+                    ));
                 }
                 Some(own) if table.digest.is_some() && own.digest != table.digest => {
                     found.push((table.name.clone(), "has other rows than the manifest says".to_owned()));
@@ -125,6 +129,8 @@ fn fingerprint(archive: &Archive) -> String {
 pub(crate) fn format_in(facts: &std::collections::BTreeMap<String, serde_json::Value>) -> Result<DumpFormat> {
     match facts.get("format").and_then(|value| value.as_str()) {
         None => Ok(DumpFormat::Custom),
-        Some(text) => text.parse().map_err(|_| Error::corrupt(format!("its manifest names the unknown form \"{text}\""))),
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::corrupt(format!("its manifest names the unknown form \"{text}\""))),
     }
 }

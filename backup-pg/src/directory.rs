@@ -45,15 +45,21 @@ pub(crate) fn dump(
     stall: Duration,
     cx: &Context,
 ) -> Result<Contents> {
-    let scratch = request.scratch.as_deref().ok_or_else(|| Error::failed("a directory dump needs a working folder"))?;
+    let scratch =
+        request.scratch.as_deref().ok_or_else(|| Error::failed("a directory dump needs a working folder"))?;
     let folder = scratch.join("directory");
     // A dump that begins again finds what the one before left.
     match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("clear", &folder, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("clear", &folder, error));
+        }
         _ => {}
     }
     command.arg("--file").arg(&folder).arg("--no-sync");
-    command.arg(format!("--jobs={}", request.options.jobs.map_or_else(|| cx.jobs(), std::num::NonZeroUsize::get)));
+    command.arg(format!(
+        "--jobs={}",
+        request.options.jobs.map_or_else(|| cx.jobs(), std::num::NonZeroUsize::get)
+    ));
     let dump = Running::start(command, Some(stall), cx)?;
     let ended = watch(dump, &folder)?;
     messages::require_dumped(&ended, cx)?;
@@ -92,7 +98,10 @@ fn bytes_in(folder: &Path) -> u64 {
 /// `Invalid` when it has no table of contents.
 pub fn pack_folder(folder: &Path, out: &mut dyn Write) -> Result<()> {
     if !folder.join(TOC).is_file() {
-        return Err(Error::invalid(format!("\"{}\" is no dump in the directory format: it has no {TOC}", folder.display())));
+        return Err(Error::invalid(format!(
+            "\"{}\" is no dump in the directory format: it has no {TOC}",
+            folder.display()
+        )));
     }
     let mut names = names_in(folder)?;
     names.sort_by_key(|name| (name != TOC, name.clone()));
@@ -120,7 +129,9 @@ fn pack(folder: &Path, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Conte
     for name in names {
         cx.cancel().check()?;
         let path = folder.join(&name);
-        writer.append_path_with_name(&path, &name).map_err(|e| Error::from_io(format!("could not store \"{name}\""), e))?;
+        writer
+            .append_path_with_name(&path, &name)
+            .map_err(|e| Error::from_io(format!("could not store \"{name}\""), e))?;
         // What is stored needs no second copy; the scratch folder goes away anyway.
         let _ = fs::remove_file(&path);
     }
@@ -247,7 +258,11 @@ impl TarReader {
             return Err(damaged());
         }
         let header = tar::Header::from_byte_slice(block);
-        let sum: u32 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        let sum: u32 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
         let left = header.entry_size().map_err(|_| damaged())?;
         if header.cksum().map_err(|_| damaged())? != sum {
             return Err(damaged());
@@ -265,12 +280,15 @@ impl TarReader {
     /// The table whose rows a file holds.
     fn rows_of(&mut self, name: &str) -> Result<Option<(String, Rows)>> {
         let entries = self.archive.iter().flat_map(|archive| &archive.entries);
-        let holds = |entry: &&Entry| entry.is_copy() && name.strip_prefix(&entry.data_file).is_some_and(is_suffix);
+        let holds =
+            |entry: &&Entry| entry.is_copy() && name.strip_prefix(&entry.data_file).is_some_and(is_suffix);
         let Some(entry) = entries.into_iter().find(holds) else { return Ok(None) };
         let failed = |e| Error::from_io("could not set up zstd", e);
         let rows = match name.rsplit_once('.').map_or("", |(_, suffix)| suffix) {
             "gz" => Rows::Gzip(Box::new(flate2::write::MultiGzDecoder::new(FoldWriter::default()))),
-            "zst" => Rows::Zstd(Box::new(zstd::stream::write::Decoder::new(FoldWriter::default()).map_err(failed)?)),
+            "zst" => Rows::Zstd(Box::new(
+                zstd::stream::write::Decoder::new(FoldWriter::default()).map_err(failed)?,
+            )),
             "lz4" => {
                 self.is_uncounted = true;
                 return Ok(None);
@@ -302,9 +320,10 @@ impl TarReader {
             return Err(Error::corrupt("its tar is cut short"));
         }
         let archive = self.archive.ok_or_else(|| Error::corrupt(format!("its tar has no \"{TOC}\"")))?;
-        let missing = archive.entries.iter().filter(|entry| entry.is_copy()).find(|entry| {
-            !self.is_uncounted && !self.tables.iter().any(|table| table.name == entry.name())
-        });
+        let missing =
+            archive.entries.iter().filter(|entry| entry.is_copy()).find(|entry| {
+                !self.is_uncounted && !self.tables.iter().any(|table| table.name == entry.name())
+            });
         if let Some(missing) = missing {
             return Err(Error::corrupt(format!("its tar has no rows of {}", missing.name())));
         }

@@ -72,7 +72,9 @@ pub(crate) fn capture(
         backup_core::ErrorKind::Busy,
         format!("tables were emptied or rewritten at the beginning of each of {MAX_TRIES} dumps"),
     )
-    .with_hint("Run it when nothing truncates or rewrites tables, or leave those out with --exclude-table-data."))
+    .with_hint(
+        "Run it when nothing truncates or rewrites tables, or leave those out with --exclude-table-data.",
+    ))
 }
 
 enum Outcome {
@@ -97,7 +99,9 @@ impl Dump<'_> {
     fn take(&self, control: &mut Session, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Outcome> {
         let mut snapshot = HeldSnapshot::take(self.source.connect(&format!("{} snapshot", self.name))?)?;
         let contents = match format_of(self.request) {
-            DumpFormat::Directory => directory::dump(self.command(&snapshot), self.request, sink, self.stall(), cx)?,
+            DumpFormat::Directory => {
+                directory::dump(self.command(&snapshot), self.request, sink, self.stall(), cx)?
+            }
             _ => self.stream(self.command(&snapshot), sink, cx)?,
         };
         snapshot.is_alive()?;
@@ -174,7 +178,10 @@ impl Dump<'_> {
         let mut captured = Captured::at(snapshot.taken_at());
         contents.describe(&mut captured);
         captured.tools.insert("pg_dump".to_owned(), self.tools.version().to_owned());
-        captured.facts.insert("connection".to_owned(), json!(self.source.conninfo.with_database(&self.source.resolved.database).display()));
+        captured.facts.insert(
+            "connection".to_owned(),
+            json!(self.source.conninfo.with_database(&self.source.resolved.database).display()),
+        );
         captured.facts.insert("format".to_owned(), json!(format_of(self.request).name()));
         for (key, value) in describe_database(snapshot.session())? {
             captured.facts.insert(key.to_owned(), value);
@@ -224,7 +231,8 @@ fn end_sessions(source: &Source, name: &str) {
     // What cannot be reached cannot be cleared, and the failure itself is what must be told.
     let Ok(mut session) = source.connect("backup control") else { return };
     for _ in 0..50 {
-        let ended = session.client().query_one(ENDED, &[&name]).map_err(|e| explain(e, "could not end a session"));
+        let ended =
+            session.client().query_one(ENDED, &[&name]).map_err(|e| explain(e, "could not end a session"));
         if !ended.is_ok_and(|row| row.get::<_, i64>(0) > 0) {
             return;
         }

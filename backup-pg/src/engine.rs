@@ -100,7 +100,12 @@ impl BackupEngine for PgEngine {
         source.inspect()
     }
 
-    fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Captured> {
+    fn capture(
+        &self,
+        request: &CaptureRequest,
+        sink: &mut dyn PayloadSink,
+        cx: &Context,
+    ) -> Result<Captured> {
         dump::capture(&self.source(cx)?, request, sink, cx)
     }
 
@@ -108,7 +113,12 @@ impl BackupEngine for PgEngine {
         if level < Level::Structure { Vec::new() } else { vec![Box::new(WholeDump)] }
     }
 
-    fn plan_restore(&self, manifest: &Manifest, request: &RestoreRequest, cx: &Context) -> Result<RestorePlan> {
+    fn plan_restore(
+        &self,
+        manifest: &Manifest,
+        request: &RestoreRequest,
+        cx: &Context,
+    ) -> Result<RestorePlan> {
         restore::plan(&self.conninfo, manifest, request, cx)
     }
 
@@ -137,8 +147,11 @@ impl BackupEngine for PgEngine {
             _ if manifest.content.is_rolling() => copy_text(subject, out, cx),
             DumpFormat::Plain => copy_text(subject, out, cx),
             DumpFormat::Custom => write_sql(subject, out, cx),
-            other => Err(Error::new(ErrorKind::Unsupported, format!("a {other} dump cannot be written as one text"))
-                .with_hint("Restore it into a database of its own, or take a backup in the custom format.")),
+            other => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("a {other} dump cannot be written as one text"),
+            )
+            .with_hint("Restore it into a database of its own, or take a backup in the custom format.")),
         }
     }
 
@@ -183,7 +196,8 @@ fn write_sql(subject: &Subject<'_>, out: &mut dyn Write, cx: &Context) -> Result
         let feeder = scope.spawn(move || waiting.iter().try_for_each(|piece| input.write_all(&piece)));
         let (text, texts) = crossbeam_channel::bounded::<io::Result<Vec<u8>>>(4);
         scope.spawn(move || read_pieces(&mut output, &text));
-        let mut put = |text: io::Result<Vec<u8>>| text.and_then(|text| out.write_all(&text)).map_err(unwritten);
+        let mut put =
+            |text: io::Result<Vec<u8>>| text.and_then(|text| out.write_all(&text)).map_err(unwritten);
         let outcome = subject.read(cx, &mut |bytes| {
             let mut piece = bytes.to_vec();
             loop {

@@ -6,11 +6,7 @@ use std::{
 };
 
 use backup_core::{
-    Error, ErrorKind, Result,
-    capture::DumpFormat,
-    context::Context,
-    engine::ExtractFormat,
-    verify::Subject,
+    Error, ErrorKind, Result, capture::DumpFormat, context::Context, engine::ExtractFormat, verify::Subject,
 };
 
 use crate::{
@@ -34,13 +30,18 @@ pub(crate) fn extract(
 ) -> Result<u64> {
     let manifest = subject.artifact().manifest();
     if format_in(&manifest.facts)? != DumpFormat::Custom || manifest.content.is_rolling() {
-        return Err(Error::new(ErrorKind::Unsupported, format!("\"{}\" is no archive to extract from", manifest.id))
-            .with_hint("Only dumps in the custom format can be; `backup cat` gives this one's text."));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("\"{}\" is no archive to extract from", manifest.id),
+        )
+        .with_hint("Only dumps in the custom format can be; `backup cat` gives this one's text."));
     }
     let writer = Arc::new(Mutex::new(TableWriter { format, ..TableWriter::default() }));
-    let mut reader = ArchiveReader::with_rows(Box::new(OneTable { table: table.to_owned(), writer: Arc::clone(&writer) }));
+    let mut reader =
+        ArchiveReader::with_rows(Box::new(OneTable { table: table.to_owned(), writer: Arc::clone(&writer) }));
     let take_text = |writer: &Mutex<TableWriter>| std::mem::take(&mut lock(writer).text);
-    let mut put = |text: &[u8]| out.write_all(text).map_err(|e| Error::from_io("could not write the table", e));
+    let mut put =
+        |text: &[u8]| out.write_all(text).map_err(|e| Error::from_io("could not write the table", e));
     let is_whole = subject.read(cx, &mut |bytes| {
         bytes.chunks(PIECE_BYTES).try_for_each(|piece| {
             reader.feed(piece)?;
@@ -92,7 +93,10 @@ impl RowSink for OneTable {
 /// Whether a table is meant: by its name in SQL, or by its bare name, with or without schema.
 fn names(entry: &Entry, table: &str) -> bool {
     let bare = format!("{}.{}", entry.namespace, entry.tag);
-    table == entry.name() || table == bare || table == entry.tag || entry.name().rsplit_once('.').is_some_and(|(_, name)| name == table)
+    table == entry.name()
+        || table == bare
+        || table == entry.tag
+        || entry.name().rsplit_once('.').is_some_and(|(_, name)| name == table)
 }
 
 fn unknown<'e>(table: &str, entries: impl Iterator<Item = &'e Entry>) -> Error {
@@ -120,11 +124,16 @@ impl TableWriter {
         let columns = columns_of(&entry.copy);
         match self.format {
             ExtractFormat::Csv => {
-                let names: Vec<Vec<u8>> = split_columns(&columns).iter().map(|name| csv_field(Some(unquoted(name).into_bytes()))).collect();
+                let names: Vec<Vec<u8>> = split_columns(&columns)
+                    .iter()
+                    .map(|name| csv_field(Some(unquoted(name).into_bytes())))
+                    .collect();
                 self.text.extend(names.join(&b','));
                 self.text.extend(b"\r\n");
             }
-            _ => self.text.extend(b"SET standard_conforming_strings = on;\nSET client_min_messages = warning;\nBEGIN;\n"),
+            _ => self.text.extend(
+                b"SET standard_conforming_strings = on;\nSET client_min_messages = warning;\nBEGIN;\n",
+            ),
         }
         self.chosen = Some((entry.name(), columns));
     }
@@ -149,12 +158,13 @@ impl TableWriter {
         if values.is_empty() {
             return self.text.extend(format!("INSERT INTO {table} DEFAULT VALUES;\n").bytes());
         }
-        if self.rows % ROWS_PER_INSERT == 0 {
+        if self.rows.is_multiple_of(ROWS_PER_INSERT) {
             if self.rows > 0 {
                 self.text.extend(b";\n");
             }
             // An identity column takes the values it had.
-            self.text.extend(format!("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES\n").bytes());
+            self.text
+                .extend(format!("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES\n").bytes());
         } else {
             self.text.extend(b",\n");
         }
@@ -278,7 +288,8 @@ mod tests {
             ("COPY public.t (a, \"b (c)\") FROM stdin;\n", vec!["a", "b (c)"]),
             ("COPY \"odd (schema)\".t (\"x\"\"y\", z) FROM stdin;\n", vec!["x\"y", "z"]),
         ] {
-            let found: Vec<String> = split_columns(&columns_of(copy)).iter().map(|name| unquoted(name)).collect();
+            let found: Vec<String> =
+                split_columns(&columns_of(copy)).iter().map(|name| unquoted(name)).collect();
             assert_eq!(found, columns);
         }
         assert_eq!(columns_of("COPY public.none  FROM stdin;\n"), "");

@@ -28,8 +28,8 @@ mod snapshot;
 mod source;
 mod tools;
 
-pub use engine::{PgEngine, database_name};
 pub use directory::pack_folder;
+pub use engine::{PgEngine, database_name};
 pub use recognise::recognise;
 
 /// The engine's name in manifests.

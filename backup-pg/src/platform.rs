@@ -23,7 +23,11 @@ fn die_with_parent(command: &mut Command) {
     let tie = move || {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
         // We may have died between fork and here.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::Error::other("orphaned")) }
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(std::io::Error::other("orphaned"))
+        }
     };
     // SAFETY: the closure makes two system calls and allocates only on a path that ends the process.
     #[allow(unsafe_code, reason = "the only way to run a system call in the child before its program")]

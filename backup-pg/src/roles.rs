@@ -55,10 +55,16 @@ fn globals(source: &Source, tools: &Tools, passwords: bool, cx: &Context) -> Res
     let mut dump = Running::start(command, Some(STALL), cx)?;
     let mut text = Vec::new();
     if let Some(output) = dump.stdout() {
-        output.take(MAX_BYTES).read_to_end(&mut text).map_err(|e| Error::from_io("could not read from pg_dumpall", e))?;
+        output
+            .take(MAX_BYTES)
+            .read_to_end(&mut text)
+            .map_err(|e| Error::from_io("could not read from pg_dumpall", e))?;
     }
     let ended = dump.finish()?;
-    messages::require_dumped(&ended, &cx.clone().with_observer(std::sync::Arc::new(backup_core::event::Silent)))?;
+    messages::require_dumped(
+        &ended,
+        &cx.clone().with_observer(std::sync::Arc::new(backup_core::event::Silent)),
+    )?;
     if String::from_utf8_lossy(&text[text.len().saturating_sub(200)..]).contains("cluster dump complete") {
         return Ok(text);
     }

@@ -19,7 +19,8 @@ pub(crate) struct HeldSnapshot {
 }
 
 /// A table's storage, by oid: a TRUNCATE gives it a new file.
-const STORAGE: &str = "SELECT oid, relfilenode FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't' AND oid >= 16384";
+const STORAGE: &str =
+    "SELECT oid, relfilenode FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't' AND oid >= 16384";
 
 impl HeldSnapshot {
     /// Exports the state of now. `pg_export_snapshot` must be the transaction's first query.
@@ -28,7 +29,10 @@ impl HeldSnapshot {
         let client = session.client();
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(failed)?;
         let row = client
-            .query_one("SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[])
+            .query_one(
+                "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+                &[],
+            )
             .map_err(failed)?;
         let taken_at = Timestamp::from_microsecond(row.get(1))
             .map_err(|e| Error::failed("the server's clock is out of range").with_source(e))?;
@@ -68,10 +72,15 @@ impl HeldSnapshot {
             .map_err(|e| explain(e, "could not switch row security off"))?;
         for table in tables {
             let sql = format!("SELECT count(*) FROM ONLY {}", table.name);
-            let rows = client.query_one(&sql, &[]).map_err(|e| explain(e, &format!("could not count \"{}\"", table.name)))?;
+            let rows = client
+                .query_one(&sql, &[])
+                .map_err(|e| explain(e, &format!("could not count \"{}\"", table.name)))?;
             let rows: i64 = rows.get(0);
             if u64::try_from(rows) != Ok(table.rows) {
-                found.push((table.name.clone(), format!("the server counts {rows} rows, the dump has {}", table.rows)));
+                found.push((
+                    table.name.clone(),
+                    format!("the server counts {rows} rows, the dump has {}", table.rows),
+                ));
             }
         }
         Ok(found)
@@ -80,7 +89,8 @@ impl HeldSnapshot {
     /// Whether its session still lives; a dump whose snapshot died is worth nothing.
     pub(crate) fn is_alive(&mut self) -> Result<()> {
         let answer = self.session.client().simple_query("SELECT 1");
-        let answers = answer.map_err(|e| explain(e, "the snapshot's session did not last as long as the dump"))?;
+        let answers =
+            answer.map_err(|e| explain(e, "the snapshot's session did not last as long as the dump"))?;
         match answers.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))) {
             true => Ok(()),
             false => Err(Error::failed("the snapshot's session does not answer")),
@@ -89,7 +99,8 @@ impl HeldSnapshot {
 }
 
 fn storage(session: &mut Session) -> Result<BTreeMap<u32, u32>> {
-    let rows = session.client().query(STORAGE, &[]).map_err(|e| explain(e, "could not look at the tables"))?;
+    let rows =
+        session.client().query(STORAGE, &[]).map_err(|e| explain(e, "could not look at the tables"))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

@@ -83,7 +83,8 @@ pub(crate) fn major_of(session: &Session) -> Result<u32> {
 fn require_direct(session: &mut Session) -> Result<()> {
     let mut pid = || {
         let row = session.client().query_one("SELECT pg_backend_pid()", &[]);
-        row.map(|row| row.get::<_, i32>(0)).map_err(|e| explain(e, "could not ask the server for its session"))
+        row.map(|row| row.get::<_, i32>(0))
+            .map_err(|e| explain(e, "could not ask the server for its session"))
     };
     let (first, second) = (pid()?, pid()?);
     if first == second {
@@ -132,6 +133,8 @@ fn plain_names(database: &Value) -> Value {
 }
 
 fn json_of(session: &mut Session, sql: &str) -> Result<Value> {
-    let row = session.client().query_one(sql, &[]).map_err(|e| explain(e, "could not describe the database"))?;
-    serde_json::from_str(row.get(0)).map_err(|e| Error::failed("the server's description is no JSON").with_source(e))
+    let row =
+        session.client().query_one(sql, &[]).map_err(|e| explain(e, "could not describe the database"))?;
+    serde_json::from_str(row.get(0))
+        .map_err(|e| Error::failed("the server's description is no JSON").with_source(e))
 }

@@ -80,10 +80,14 @@ struct Installed {
 }
 
 fn installed() -> Installed {
-    let chosen = CHOSEN.iter().filter_map(env::var_os).flat_map(|list| {
-        env::split_paths(&list).filter_map(|folder| look_at(&folder)).collect::<Vec<_>>()
-    });
-    Installed { chosen: chosen.collect(), others: usual_folders().iter().filter_map(|f| look_at(f)).collect() }
+    let chosen = CHOSEN
+        .iter()
+        .filter_map(env::var_os)
+        .flat_map(|list| env::split_paths(&list).filter_map(|folder| look_at(&folder)).collect::<Vec<_>>());
+    Installed {
+        chosen: chosen.collect(),
+        others: usual_folders().iter().filter_map(|f| look_at(f)).collect(),
+    }
 }
 
 fn usual_folders() -> Vec<PathBuf> {
@@ -102,7 +106,8 @@ fn usual_folders() -> Vec<PathBuf> {
 
 /// `15`, `pgsql-15`, `postgresql@15`, `postgresql15`, `libpq`.
 fn is_version_folder(name: &str) -> bool {
-    let number = ["pgsql-", "postgresql@", "postgresql"].iter().find_map(|p| name.strip_prefix(p)).unwrap_or(name);
+    let number =
+        ["pgsql-", "postgresql@", "postgresql"].iter().find_map(|p| name.strip_prefix(p)).unwrap_or(name);
     name == "libpq" || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -126,10 +131,12 @@ fn version_in(text: &str) -> Option<String> {
 }
 
 fn missing(major: u32, purpose: &str, installed: &Installed) -> Error {
-    let mut found: Vec<String> = installed.chosen.iter().chain(&installed.others).map(Tools::to_string).collect();
+    let mut found: Vec<String> =
+        installed.chosen.iter().chain(&installed.others).map(Tools::to_string).collect();
     found.sort();
     found.dedup();
-    let found = if found.is_empty() { "none was found".to_owned() } else { format!("found: {}", found.join(", ")) };
+    let found =
+        if found.is_empty() { "none was found".to_owned() } else { format!("found: {}", found.join(", ")) };
     Error::new(
         ErrorKind::Unsupported,
         format!("{purpose} needs the client programs (pg_dump, pg_restore, psql) of PostgreSQL {major} or later; {found}"),

@@ -52,7 +52,9 @@ impl Library {
         let rows = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM";
         self.server.psql(
             database,
-            &format!("SET timezone = 'UTC'; {rows} authors t; {rows} books t; SELECT last_value FROM books_id_seq"),
+            &format!(
+                "SET timezone = 'UTC'; {rows} authors t; {rows} books t; SELECT last_value FROM books_id_seq"
+            ),
         )
     }
 }
@@ -68,7 +70,10 @@ impl EngineFixture for Library {
     }
 
     fn change(&self) {
-        self.server.psql("library", "DELETE FROM books WHERE id % 50 = 0; UPDATE books SET title = title || '!' WHERE id % 3 = 0");
+        self.server.psql(
+            "library",
+            "DELETE FROM books WHERE id % 50 = 0; UPDATE books SET title = title || '!' WHERE id % 3 = 0",
+        );
     }
 
     fn fresh_target(&self) -> Target {

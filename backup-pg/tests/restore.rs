@@ -848,6 +848,33 @@ fn a_prepared_transaction_is_told_before_anything_is_made() {
 }
 
 #[test]
+fn tables_of_a_killed_restore_are_the_old_ones() {
+    if let Some(folder) = std::env::var_os(VICTIM) {
+        let uri = std::env::var("BACKUP_TEST_TARGET").unwrap();
+        drop(Backup::open(Path::new(&folder)).restore(of_tables(uri, &["orders"], true)));
+        return;
+    }
+    let server = start(15);
+    let backup = shop(&server, "shop");
+    server.psql("shop", "DELETE FROM orders WHERE id > 10");
+    let before = schema_dump(&server, "shop");
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["tables_of_a_killed_restore_are_the_old_ones", "--exact"])
+        .env(VICTIM, &backup.folder)
+        .env("BACKUP_TEST_TARGET", server.uri("shop"))
+        .env("BACKUP_CRASH_AT", "swap.renamed")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(!status.unwrap().success());
+    assert_eq!(server.psql("shop", "SELECT count(*) FROM orders"), "10");
+    assert_eq!(schema_dump(&server, "shop"), before);
+    backup.restore(of_tables(server.uri("shop"), &["orders"], true)).unwrap();
+    assert_eq!(server.psql("shop", "SELECT count(*) FROM orders"), "500");
+    assert!(left_overs(&server).is_empty());
+}
+
+#[test]
 #[ignore]
 fn measure() {
     let server = Server::with(15, &["shared_buffers=512MB", "max_wal_size=4GB"]);
@@ -862,7 +889,16 @@ fn measure() {
         let begun = Mutex::new(Instant::now());
         let cx = Context::default().with_observer(Arc::new(move |event: &Event| match event {
             Event::Began { .. } => *begun.lock().unwrap() = Instant::now(),
-            Event::Ended { step } => eprintln!("jobs {jobs} {step}: {:?}", begun.lock().unwrap().elapsed()),
+            Event::Ended { step } => eprintln!(
+                "jobs {jobs} {step}: {:?} cpu {:?}",
+                begun.lock().unwrap().elapsed(),
+                fs::read_to_string("/proc/self/stat")
+                    .unwrap()
+                    .split(' ')
+                    .skip(13)
+                    .take(2)
+                    .collect::<Vec<_>>()
+            ),
             Event::Warning(text) => eprintln!("{text}"),
             _ => {}
         }));

@@ -62,7 +62,9 @@ impl fmt::Display for SqliteEngine {
 
 impl BackupEngine for SqliteEngine {
     fn capabilities(&self) -> EngineCapabilities {
-        EngineCapabilities::new(&[Content::Full, Content::Schema, Content::Data]).with_selective_restore().with_checks_of_a_copy()
+        EngineCapabilities::new(&[Content::Full, Content::Schema, Content::Data])
+            .with_selective_restore()
+            .with_checks_of_a_copy()
     }
 
     fn extension(&self, request: &CaptureRequest) -> &'static str {
@@ -114,7 +116,9 @@ impl BackupEngine for SqliteEngine {
 
     fn scratch_target(&self, scratch: &Scratch, on: Option<&Target>) -> Result<Target> {
         if let Some(server) = on {
-            return Err(Error::invalid(format!("a drill of an SQLite backup needs no server such as \"{server}\"")));
+            return Err(Error::invalid(format!(
+                "a drill of an SQLite backup needs no server such as \"{server}\""
+            )));
         }
         Ok(Target::SqliteFile(scratch.path().join("drill.db")))
     }

@@ -61,8 +61,10 @@ fn require_known(request: &RestoreRequest) -> Result<()> {
         (request.no_owner || request.no_privileges, "--no-owner and --no-privileges"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
-        Some((_, flags)) => Err(Error::new(ErrorKind::Unsupported, format!("SQLite restores do not know {flags}"))
-            .with_hint("Restore it whole, or single tables with --table.")),
+        Some((_, flags)) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("SQLite restores do not know {flags}"))
+                .with_hint("Restore it whole, or single tables with --table."))
+        }
         None => Ok(()),
     }
 }

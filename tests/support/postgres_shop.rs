@@ -33,10 +33,6 @@ INSERT INTO orders (customer, cents, placed) SELECT 1 + n % 600, n * 7, '2024-02
 CREATE INDEX orders_by_customer ON orders (customer);
 CREATE VIEW sums AS SELECT customer, sum(cents) AS cents FROM orders GROUP BY customer;"#;
 
-/// So many rows of 3,200 bytes each, little on the server's disk and much in a dump.
-const NOTES: &str = "CREATE TABLE notes (id integer PRIMARY KEY, note text);
-    INSERT INTO notes SELECT n, repeat(md5(n::text), 100) FROM generate_series(1, 60000) n;";
-
 /// Every row of every table that people made, as a count and a hash per table, whatever the order of the rows.
 const DIGESTS: &str = r#"
 SET datestyle = ISO; SET timezone = UTC; SET extra_float_digits = 3; SET bytea_output = hex; SET search_path = '';
@@ -71,10 +67,13 @@ impl PgShop {
         shop
     }
 
-    /// The same with a table of which a dump takes a second or so to write.
-    pub(crate) fn with_notes(major: u32) -> Self {
+    /// The same with so many notes of 3,200 bytes each, little on the server's disk and much in a dump.
+    pub(crate) fn with_notes(major: u32, count: u32) -> Self {
         let shop = Self::open(major);
-        shop.execute(NOTES);
+        shop.execute(&format!(
+            "CREATE TABLE notes (id integer PRIMARY KEY, note text);
+             INSERT INTO notes SELECT n, repeat(md5(n::text), 100) FROM generate_series(1, {count}) n"
+        ));
         shop
     }
 

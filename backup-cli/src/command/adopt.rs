@@ -14,7 +14,10 @@ pub(crate) fn execute(session: &Session<'_>, args: &AdoptArgs) -> Result<ExitCod
     let backups = session.backups()?;
     let (mut adopted, mut first_error) = (Vec::new(), None);
     for path in &args.paths {
-        match backups.adopt(path, source.as_ref(), &options).and_then(|taken| finish(path, taken, args.r#move)) {
+        match backups
+            .adopt(path, source.as_ref(), &options)
+            .and_then(|taken| finish(path, taken, args.r#move))
+        {
             Ok(taken) => {
                 tell(session, path, &taken);
                 adopted.push(taken);
@@ -46,6 +49,8 @@ fn finish(path: &Path, taken: Taken, is_moved: bool) -> Result<Taken> {
 
 fn tell(session: &Session<'_>, path: &Path, taken: &Taken) {
     let manifest = &taken.manifest;
-    let rows = manifest.rows.map_or(String::new(), |rows| format!(", {rows} rows in {} tables", manifest.tables.len()));
+    let rows = manifest
+        .rows
+        .map_or(String::new(), |rows| format!(", {rows} rows in {} tables", manifest.tables.len()));
     session.output.tell(&format!("{}: {}{rows}", path.display(), output::size(manifest.payload.plain_bytes)));
 }

@@ -30,7 +30,10 @@ fn lines(estimate: &Estimate) -> Vec<String> {
     vec![
         format!("database   {}", size(estimate.plain_bytes)),
         format!("backup     {} ({basis})", size(estimate.stored_bytes)),
-        format!("time       {}", estimate.seconds.map_or_else(|| "unknown".to_owned(), |s| format!("{s:.0} s"))),
+        format!(
+            "time       {}",
+            estimate.seconds.map_or_else(|| "unknown".to_owned(), |s| format!("{s:.0} s"))
+        ),
         format!("one a day  {} a month, {} a year", size(estimate.month_bytes), size(estimate.year_bytes)),
         format!("free       {}", size(estimate.free_bytes)),
     ]

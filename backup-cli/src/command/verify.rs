@@ -63,7 +63,8 @@ impl Shown {
     fn add_file(&mut self, session: &Session<'_>, named: &Named, level: Level) -> Result<()> {
         let artifact = named.artifact();
         let (engine, store) = (session.engine_for(artifact.manifest())?, session.scratch_store(named)?);
-        let proven = operation::prove(artifact, &*engine, level, &DrillOptions::default(), &*store, &session.context)?;
+        let proven =
+            operation::prove(artifact, &*engine, level, &DrillOptions::default(), &*store, &session.context)?;
         proven.findings.iter().for_each(|finding| session.output.finding(finding));
         let is_well = !proven.findings.iter().any(Finding::is_damage);
         self.push(&artifact.location(), is_well, level, proven.seconds, &proven.findings);

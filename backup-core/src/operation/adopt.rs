@@ -55,7 +55,8 @@ pub fn adopt(
     options: &AdoptOptions,
     cx: &Context,
 ) -> Result<Taken> {
-    let captured = cx.step(Step::Check, Some(file.manifest().payload.bytes), || describe(file, engine, cx))?;
+    let captured =
+        cx.step(Step::Check, Some(file.manifest().payload.bytes), || describe(file, engine, cx))?;
     let named = database_of(&captured).map(|name| SourceName::from_text(&name));
     let source = source.cloned().or(named).unwrap_or_else(|| file.manifest().id.source().clone());
     let vault = &Vault::new(Arc::clone(store), source);
@@ -119,7 +120,8 @@ fn sum(file: &FileArtifact, name: &str, cx: &Context) -> Result<Payload> {
 }
 
 fn refuse_known(vault: &Vault, payload: &Payload) -> Result<()> {
-    let known = vault.catalogue(None)?.manifests().into_iter().find(|known| known.payload.blake3 == payload.blake3);
+    let known =
+        vault.catalogue(None)?.manifests().into_iter().find(|known| known.payload.blake3 == payload.blake3);
     match known {
         Some(known) => Err(Error::new(
             ErrorKind::AlreadyExists,

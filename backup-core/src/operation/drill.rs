@@ -66,8 +66,10 @@ pub(super) fn rehearse(
     cx: &Context,
 ) -> Result<Proven> {
     let scratch = Scratch::for_store(store, artifact.manifest().payload.plain_bytes, cx)?;
-    let request =
-        RestoreRequest { target: Some(engine.scratch_target(&scratch, options.on.as_ref())?), ..RestoreRequest::default() };
+    let request = RestoreRequest {
+        target: Some(engine.scratch_target(&scratch, options.on.as_ref())?),
+        ..RestoreRequest::default()
+    };
     let clock = Instant::now();
     let plan = engine.plan_restore(artifact.manifest(), &request, cx)?;
     let loaded = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx));

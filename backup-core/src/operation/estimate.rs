@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::{content::Content, context::Context, engine::BackupEngine, error::Result, manifest::Manifest, vault::Vault};
+use crate::{
+    content::Content, context::Context, engine::BackupEngine, error::Result, manifest::Manifest, vault::Vault,
+};
 
 /// What zstd makes of ordinary tables when nothing is known of these: two fifths, seen on text, numbers and dates.
 const USUAL_RATIO: f64 = 0.4;

@@ -298,7 +298,8 @@ fn judge(
 ) -> Result<(Manifest, Proven)> {
     let Draft { mut manifest, findings, counted } = draft;
     let artifact = vault.draft(manifest.clone());
-    let mut proven = prove(&artifact, engine, options.verify, &DrillOptions::default(), &**vault.store(), cx)?;
+    let mut proven =
+        prove(&artifact, engine, options.verify, &DrillOptions::default(), &**vault.store(), cx)?;
     proven.findings.extend(findings);
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     if let Some(finding) = proven.findings.iter().find(|finding| finding.origin == Origin::Stored) {
@@ -362,7 +363,10 @@ fn require_same_source(
     let (was, is) = (&last.source, &source.facts);
     if (&was.engine, &was.database) == (&is.engine, &is.database) {
         if was.system_id.is_some() && was.system_id != is.system_id {
-            cx.warn(format!("\"{}\" lies in another cluster now than when \"{}\" was taken", is.database, last.id));
+            cx.warn(format!(
+                "\"{}\" lies in another cluster now than when \"{}\" was taken",
+                is.database, last.id
+            ));
         }
         return Ok(());
     }

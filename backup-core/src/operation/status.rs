@@ -89,7 +89,8 @@ pub fn status(vault: &Vault, objectives: &Objectives, cx: &Context) -> Result<Va
     let now = cx.now();
     let catalogue = vault.catalogue(None)?;
     let manifests = catalogue.manifests();
-    let full: Vec<&Manifest> = manifests.iter().filter(|m| m.content == Content::Full && !m.is_partial()).collect();
+    let full: Vec<&Manifest> =
+        manifests.iter().filter(|m| m.content == Content::Full && !m.is_partial()).collect();
     let good: Vec<&Manifest> = full.iter().copied().filter(|m| m.is_good()).collect();
     let newest = good.last().copied();
     let proofs = proofs_of(vault, &full)?;

@@ -16,8 +16,8 @@ pub use compression::{
 };
 pub use decode::{Decoded, Decoder};
 pub use encode::{Encoded, Encoder, encode_bytes};
-pub(crate) use reread::{decode_into, first_bytes};
 pub use reread::{checksum, decode_to_file};
+pub(crate) use reread::{decode_into, first_bytes};
 
 /// Plain bytes per frame: large enough that compression loses under 1 %, small enough that a dozen fit in memory.
 pub const FRAME_BYTES: usize = 8 << 20;

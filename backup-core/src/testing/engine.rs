@@ -61,11 +61,18 @@ fn what_was_captured_comes_back(fixture: &dyn EngineFixture) {
     assert!(taken.is_good(), "{:?}", taken.manifest.suspect);
     let artifact = vault.artifact(taken.id()).expect("listed");
     for level in [Level::Checksum, Level::Structure, Level::Restore] {
-        assert!(verify(&vault, &artifact, &*engine, level, &DrillOptions::default(), &cx).expect("verify").is_ok());
+        assert!(
+            verify(&vault, &artifact, &*engine, level, &DrillOptions::default(), &cx)
+                .expect("verify")
+                .is_ok()
+        );
     }
-    let drilled = drill(&vault, &artifact, &*engine, &DrillOptions::default().with_smoke(["SELECT 1"]), &cx).expect("drill");
+    let drilled = drill(&vault, &artifact, &*engine, &DrillOptions::default().with_smoke(["SELECT 1"]), &cx)
+        .expect("drill");
     assert_eq!(drilled.proof.smoke[0].answer.as_deref(), Some("1"));
-    let broken = drill(&vault, &artifact, &*engine, &DrillOptions::default().with_smoke(["SELECT nonsense"]), &cx).expect("drill");
+    let broken =
+        drill(&vault, &artifact, &*engine, &DrillOptions::default().with_smoke(["SELECT nonsense"]), &cx)
+            .expect("drill");
     assert!(!broken.is_ok(), "a smoke query that fails fails the drill");
     assert_eq!(vault.proofs(taken.id()).expect("proofs").len(), 6);
 
@@ -126,7 +133,8 @@ fn a_flipped_bit_is_found_and_never_restored(fixture: &dyn EngineFixture) {
         let flipping = vault(Arc::new(FlippingStore::new(Arc::clone(&sound), &payload.name, offset)));
         let artifact = flipping.artifact(taken.id()).expect("the manifest is sound");
         for level in [Level::Checksum, Level::Structure, Level::Restore] {
-            let verified = verify(&flipping, &artifact, &*engine, level, &DrillOptions::default(), &cx).expect("looked");
+            let verified =
+                verify(&flipping, &artifact, &*engine, level, &DrillOptions::default(), &cx).expect("looked");
             assert!(!verified.is_ok(), "{level} overlooked byte {offset}");
         }
         let target = fixture.fresh_target();

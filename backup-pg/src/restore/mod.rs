@@ -11,6 +11,7 @@ mod names;
 mod objects;
 mod parallel;
 mod plan;
+mod present;
 mod properties;
 mod prove;
 mod rows_only;
@@ -63,7 +64,7 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
     load::fill(&mut database, &dump, manifest, &Selection::of(request, manifest), jobs, cx)?;
     load::analyze(&database.place, jobs, cx)?;
     backup_core::crash::point("load.filled");
-    let expected = expected_tables(artifact, &dump.contents);
+    let (tools, expected) = (load::tools_for(&dump, manifest)?, expected_tables(artifact, &dump.contents));
     Ok(Box::new(StagedDatabase {
         database,
         manifest: manifest.clone(),
@@ -71,6 +72,7 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
         archive: dump.contents.archive,
         definitions: None,
         plan: plan.clone(),
+        tools,
         left_out: HashSet::new(),
         is_dressed: false,
     }))

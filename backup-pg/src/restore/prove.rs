@@ -1,14 +1,21 @@
 //! Whether a restored database has the rows that the backup says, read back from the server.
 
-use std::{collections::HashMap, io::BufRead};
+use std::{
+    collections::HashMap,
+    io::{self, BufRead, Read},
+    process::Stdio,
+};
 
 use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
 
-use super::{names::literal, parallel::in_sessions, temporary::Place, unpacked::joined};
+use super::{messages, names::literal, parallel::in_sessions, temporary::Place, unpacked::joined};
 use crate::{
     archive::{Archive, qualified},
+    child::Running,
+    platform,
     rows::{RowFacts, RowFold},
     session::{Session, explain},
+    tools::Tools,
 };
 
 /// Settings under which equal rows are equal text, as `setup_connection` of `pg_dump.c` and our dumps have them.
@@ -24,6 +31,12 @@ const CANONICAL: [(&str, &str); 7] = [
 
 /// Pages of a large table that one session reads at a time.
 const PIECE_PAGES: i64 = 8192;
+
+/// Pages of a table that is worth a process of its own.
+const LARGE_PAGES: i64 = 1024;
+
+/// How much is taken from that process at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Since this version a range of row addresses is read without the pages outside of it.
 const RANGE_SCANS: i32 = 140_000;
@@ -56,6 +69,7 @@ struct Piece<'a> {
 /// Compares tables with what they must hold.
 pub(super) fn rows(
     place: &Place,
+    tools: &Tools,
     expected: &[TableFacts],
     archive: Option<&Archive>,
     encoding: Option<&str>,
@@ -78,7 +92,10 @@ pub(super) fn rows(
     if pieces.is_empty() {
         return Ok(findings);
     }
-    let read = |session: &mut Session, piece: &Piece<'_>| read(session, piece, encoding, cx);
+    let read = |session: &mut Session, piece: &Piece<'_>| match piece.wanted.pages {
+        pages if pages >= LARGE_PAGES => read_by_psql(place, tools, piece, encoding, cx),
+        _ => read(session, piece, encoding, cx),
+    };
     let parts = in_sessions(jobs, &pieces, &open, &read, cx)?;
     let mut sums = vec![RowFacts::default(); compared.len()];
     for (piece, part) in pieces.iter().zip(parts) {
@@ -126,6 +143,43 @@ fn read(session: &mut Session, piece: &Piece<'_>, encoding: Option<&str>, cx: &C
         }
         reader.consume(count);
     }
+}
+
+/// Reads a large piece by psql, which takes half of what the driver takes for each row, and in a process of its own.
+fn read_by_psql(
+    place: &Place,
+    tools: &Tools,
+    piece: &Piece<'_>,
+    encoding: Option<&str>,
+    cx: &Context,
+) -> Result<RowFacts> {
+    let mut command = tools.command("psql");
+    place.server.lead(&mut command, &place.name, "backup check", &CANONICAL);
+    command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command=SET search_path = ''"]);
+    command.arg(format!("--command={}", copy_statement(piece, encoding)));
+    // The statement is UTF-8, whatever the surroundings are.
+    command.env("PGCLIENTENCODING", "UTF8").stdout(Stdio::piped());
+    let mut psql = Running::start(command, None, cx)?;
+    let Some(mut output) = psql.stdout() else { return Err(Error::failed("psql has no output")) };
+    platform::widen(&output);
+    let mut fold = RowFold::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let outcome = loop {
+        match output.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(count) => fold.feed(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(Error::from_io("could not read from psql", error)),
+        }
+    };
+    drop(output);
+    let ended = psql.finish()?;
+    outcome?;
+    if ended.status.success() {
+        return fold.finish();
+    }
+    let what = format!("could not read the restored table {}", piece.wanted.name);
+    Err(messages::explain("psql", &ended.stderr, &what).context(what))
 }
 
 /// Text is compared byte by byte, so it must come in the dump's encoding, whatever the session's is.

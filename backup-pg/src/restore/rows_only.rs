@@ -88,6 +88,7 @@ pub(super) fn load(
         archive: dump.contents.archive,
         definitions: Some(definitions),
         plan: plan.clone(),
+        tools,
         left_out: HashSet::new(),
         is_dressed: true,
     }))

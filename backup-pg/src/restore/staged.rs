@@ -15,6 +15,7 @@ use super::{load, objects, properties, prove, swap, temporary::TemporaryDatabase
 use crate::{
     archive::{Archive, Entry},
     session::{Session, explain},
+    tools::Tools,
 };
 
 /// How long a query of the user's may take.
@@ -31,6 +32,8 @@ pub(super) struct StagedDatabase {
     /// What each table must hold.
     pub(super) expected: Vec<TableFacts>,
     pub(super) plan: RestorePlan,
+    /// The programs that loaded it.
+    pub(super) tools: Tools,
     /// Entries that were left out on purpose.
     pub(super) left_out: std::collections::HashSet<i32>,
     /// Whether it has its settings and privileges.
@@ -72,6 +75,7 @@ impl Staged for StagedDatabase {
         if self.plan.request.part != RestorePart::Schema {
             findings = prove::rows(
                 &self.database.place,
+                &self.tools,
                 &self.expected,
                 self.archive.as_ref(),
                 encoding.as_deref(),

@@ -15,6 +15,7 @@ use backup_core::{
     crash,
     engine::{RestorePlan, Staged, Swapped},
     id::compact_instant,
+    manifest::{Manifest, TableFacts},
     verify::Finding,
 };
 
@@ -24,7 +25,8 @@ use super::{
     load::{self, Selection},
     messages,
     names::{literal, shell_word},
-    plan::{self, UserObjects},
+    plan,
+    present::{UserObjects, present_objects},
     server::TargetServer,
     staged::StagedDatabase,
     temporary::TemporaryDatabase,
@@ -50,61 +52,73 @@ pub(super) fn load(
 ) -> Result<Box<dyn Staged>> {
     let (manifest, request) = (artifact.manifest(), &plan.request);
     let mut dump = Unpacked::decode(artifact, cx)?;
-    let Some(archive) = dump.contents.archive.take() else {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("\"{}\" is SQL text, from which no single tables can be restored", manifest.id),
-        ));
-    };
-    let chosen = closure(&archive, &request.tables)?;
-    if !request.no_owner {
-        let owners = archive
-            .entries
-            .iter()
-            .filter(|entry| chosen.entries.contains(&entry.dump_id) && !entry.owner.is_empty());
-        plan::require_roles(manifest, owners.map(|entry| entry.owner.clone()).collect(), &mut control)?;
-    }
-    let is_in_place =
-        plan::present_objects(server, &mut control)?.is_some_and(|objects| objects != UserObjects::default());
-    if is_in_place {
+    let chosen = closure(dump.archive().ok_or_else(|| without_contents(manifest))?, &request.tables)?;
+    require_owners(&dump, &chosen, plan, manifest, &mut control)?;
+    let present = present_objects(server, &mut control)?;
+    let is_in_place = present.is_some_and(|objects| objects != UserObjects::default());
+    if let (Some(archive), true) = (dump.archive(), is_in_place) {
         let mut session = server.session(server.database(), "backup control", &[])?;
-        Exchange::prepare(&mut session, &archive, &chosen, request.replace, cx)?;
+        Exchange::prepare(&mut session, archive, &chosen, request.replace, cx)?;
     }
-    dump.contents.archive = Some(archive);
     let mut database = TemporaryDatabase::create(server, control, manifest, dump.archive(), cx)?;
-    let list = write_list(&dump, "load", &chosen.entries)?;
+    let selection = Selection::of(request, manifest).with(write_list(&dump, "load", &chosen.entries)?);
     let jobs = load::jobs(request, cx);
-    let selection = Selection::of(request, manifest).with(list);
     load::fill(&mut database, &dump, manifest, &selection, jobs, cx)?;
     let tools = load::tools_for(&dump, manifest)?;
+    let expected = expected_tables(artifact, &dump.contents);
     let archive = dump.contents.archive.take();
-    let names: HashSet<String> = chosen_tables(archive.as_ref(), &chosen).map(Entry::name).collect();
-    let expected = expected_tables(artifact, &dump.contents)
-        .into_iter()
-        .filter(|table| names.contains(&table.name))
-        .collect();
-    let left_out = archive
-        .iter()
-        .flat_map(|archive| &archive.entries)
-        .map(|entry| entry.dump_id)
-        .filter(|id| !chosen.entries.contains(id))
-        .collect();
-    let whole = StagedDatabase {
-        database,
-        manifest: manifest.clone(),
-        archive,
-        definitions: None,
-        expected,
-        plan: plan.clone(),
-        left_out,
-        is_dressed: false,
-    };
+    let whole = staged(database, plan, manifest, (archive, expected), tools, &chosen);
     if is_in_place {
-        return Ok(Box::new(StagedTables { whole, dump, chosen, tools }));
+        return Ok(Box::new(StagedTables { whole, dump, chosen }));
     }
     warn_of_references(&whole, &chosen, cx);
     load::analyze(&whole.database.place, jobs, cx)?;
     Ok(Box::new(whole))
+}
+
+fn without_contents(manifest: &Manifest) -> Error {
+    let what = format!("\"{}\" is SQL text, from which no single tables can be restored", manifest.id);
+    Error::new(ErrorKind::Unsupported, what)
+        .with_hint("Restore it whole into another database (--to), and copy the tables from there.")
+}
+
+fn require_owners(
+    dump: &Unpacked,
+    chosen: &Closure,
+    plan: &RestorePlan,
+    manifest: &Manifest,
+    control: &mut Session,
+) -> Result<()> {
+    if plan.request.no_owner {
+        return Ok(());
+    }
+    let entries = dump.contents.archive.iter().flat_map(|archive| &archive.entries);
+    let owned = entries.filter(|entry| chosen.entries.contains(&entry.dump_id) && !entry.owner.is_empty());
+    plan::require_roles(manifest, owned.map(|entry| entry.owner.clone()).collect(), control)
+}
+
+/// The new database, which holds the chosen tables and nothing else.
+fn staged(
+    database: TemporaryDatabase,
+    plan: &RestorePlan,
+    manifest: &Manifest,
+    (archive, expected): (Option<Archive>, Vec<TableFacts>),
+    tools: Tools,
+    chosen: &Closure,
+) -> StagedDatabase {
+    let names: HashSet<String> = chosen_tables(archive.as_ref(), chosen).map(Entry::name).collect();
+    let entries = archive.iter().flat_map(|archive| &archive.entries).map(|entry| entry.dump_id);
+    StagedDatabase {
+        left_out: entries.filter(|id| !chosen.entries.contains(id)).collect(),
+        expected: expected.into_iter().filter(|table| names.contains(&table.name)).collect(),
+        database,
+        manifest: manifest.clone(),
+        archive,
+        definitions: None,
+        plan: plan.clone(),
+        tools,
+        is_dressed: false,
+    }
 }
 
 fn chosen_tables<'a>(archive: Option<&'a Archive>, chosen: &Closure) -> impl Iterator<Item = &'a Entry> {
@@ -142,7 +156,6 @@ struct StagedTables {
     whole: StagedDatabase,
     dump: Unpacked,
     chosen: Closure,
-    tools: Tools,
 }
 
 impl Staged for StagedTables {
@@ -181,7 +194,7 @@ impl Staged for StagedTables {
 impl StagedTables {
     /// One transaction, in which psql first moves the present tables and then does what pg_restore writes.
     fn apply(&self, server: &TargetServer, exchange: &Exchange, list: &str, cx: &Context) -> Result<()> {
-        let mut psql = self.tools.command("psql");
+        let mut psql = self.whole.tools.command("psql");
         server.lead(&mut psql, server.database(), "backup restore", &[("client_min_messages", "warning")]);
         psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"])
             .stdin(Stdio::piped())
@@ -217,7 +230,7 @@ impl StagedTables {
         if input.write_all(exchange.preparation().as_bytes()).is_err() {
             return Ok(false);
         }
-        let mut command = self.tools.command("pg_restore");
+        let mut command = self.whole.tools.command("pg_restore");
         command.args(&Selection::of(&self.whole.plan.request, &self.whole.manifest).arguments);
         command.arg(list).arg("--file=-").arg(&self.dump.path).stdout(Stdio::piped());
         let mut restore = Running::start(command, None, cx)?;

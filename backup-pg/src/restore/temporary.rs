@@ -42,7 +42,8 @@ pub(super) struct TemporaryDatabase {
     pub(super) place: Place,
     /// Holds the advisory lock that tells a living restore from a dead one.
     holder: Session,
-    is_placed: bool,
+    /// It exists and has not taken its place.
+    must_drop: bool,
 }
 
 impl TemporaryDatabase {
@@ -56,7 +57,7 @@ impl TemporaryDatabase {
     ) -> Result<Self> {
         let options = creation_options(manifest, archive, server.version)?;
         let mut database =
-            Self { place: Place { server: server.clone(), name: String::new() }, holder, is_placed: true };
+            Self { place: Place { server: server.clone(), name: String::new() }, holder, must_drop: false };
         let now = cx.now();
         for number in 1..=MAX_TRIES {
             database.place.name = names::derived(server.database(), RESTORING, now, number);
@@ -67,7 +68,7 @@ impl TemporaryDatabase {
                 format!("CREATE DATABASE {} TEMPLATE template0 {options}", identifier(&database.place.name));
             match database.holder.client().batch_execute(&sql) {
                 Ok(()) => {
-                    database.is_placed = false;
+                    database.must_drop = true;
                     backup_core::crash::point("load.created");
                     database.mark(manifest)?;
                     return Ok(database);
@@ -102,13 +103,13 @@ impl TemporaryDatabase {
 
     /// It has another name now and stays.
     pub(super) fn is_in_place(&mut self) {
-        self.is_placed = true;
+        self.must_drop = false;
     }
 }
 
 impl Drop for TemporaryDatabase {
     fn drop(&mut self) {
-        if self.is_placed {
+        if !self.must_drop {
             return;
         }
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.place.name));
@@ -222,7 +223,7 @@ pub(super) fn sweep(server: &TargetServer, session: &mut Session, cx: &Context) 
 
 fn is_empty(server: &TargetServer, database: &str) -> Result<bool> {
     let mut session = server.session(database, "backup control", &[])?;
-    Ok(super::plan::user_objects(&mut session)? == super::plan::UserObjects::default())
+    Ok(super::present::user_objects(&mut session)? == super::present::UserObjects::default())
 }
 
 /// Another restore may have begun between looking and dropping; it would hold the lock that is taken here.
