@@ -2,7 +2,12 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use backup_core::{Error, ErrorKind, Result, engine::BackupEngine, id::SourceName, manifest::Manifest};
+use backup_core::{
+    Error, ErrorKind, Result,
+    engine::{BackupEngine, is_connection_string},
+    id::SourceName,
+    manifest::Manifest,
+};
 
 /// A database to protect: `sqlite:PATH`, a path to an SQLite file, `postgres://…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +30,7 @@ impl FromStr for Source {
                     .with_hint("Name a database file, or sqlite:PATH."))
             }
             (Some(path), _) => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ if text.starts_with("postgres:") || text.starts_with("postgresql:") => {
-                Ok(Self::Postgres(text.to_owned()))
-            }
+            _ if is_connection_string(text) => Ok(Self::Postgres(text.to_owned())),
             (None, Some((scheme, _))) => Err(Error::new(
                 ErrorKind::Invalid,
                 format!("\"{}\" databases are not known", scheme.escape_debug()),
@@ -114,7 +117,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Source>().unwrap(), Source::Sqlite(path.into()), "{text}");
         }
-        assert!(matches!("postgres://db1/x".parse().unwrap(), Source::Postgres(_)));
+        for text in ["postgres://db1/x", "postgres:", "host=db1 dbname=x", "password='a b' host=db1"] {
+            assert!(matches!(text.parse().unwrap(), Source::Postgres(_)), "{text}");
+        }
         for bad in ["", "sqlite:", "mysql://x/y"] {
             assert_eq!(bad.parse::<Source>().unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
         }

@@ -14,8 +14,28 @@ use std::{
     process::{Command, Stdio},
 };
 
-use postgres::{MAJORS, Server, create_latin1, create_shape_of_everything, schema_dump};
+use postgres::{
+    MAJORS, Server, Writer, consistent_orders, create_latin1, create_shape_of_everything, schema_dump,
+};
 use postgres_shop::{PgShop, outcome, stated};
+
+/// The manifest's counts, taken while a bank is busy, are those of the dump; the dump is one instant of the bank.
+#[test]
+fn stock_tools_find_one_instant_of_a_busy_bank() {
+    for major in MAJORS {
+        let shop = PgShop::open(major);
+        let writer = Writer::start(&shop.server, "shop");
+        let before = consistent_orders(&shop.server, "shop");
+        let id = shop.back_up_with(&["--cross-check"]);
+        let after = consistent_orders(&shop.server, "shop");
+        assert!(writer.stop() > 0, "nobody worked there");
+        shop.server.create_database("copy", "TEMPLATE template0");
+        restore_by_stock_tools(&shop.server, "copy", &shop.decoded(&id, "dump"));
+        let orders = consistent_orders(&shop.server, "copy");
+        assert!((before..=after).contains(&orders), "{before} orders, {orders} in the backup, {after}");
+        assert_eq!(stated(&shop.manifest(&id)), shop.counts("copy"));
+    }
+}
 
 #[track_caller]
 fn restore_by_stock_tools(server: &Server, database: &str, archive: &Path) {
@@ -233,6 +253,16 @@ fn everything_in_latin1_and_nothing_are_dumped_and_stock_tools_restore_them() {
             assert_eq!(rows(stated(&shop.manifest(&id))), total, "{major} {name}");
             shop.server.psql("postgres", "DROP DATABASE copy");
         }
+    }
+}
+
+#[test]
+fn a_cross_check_agrees_in_every_encoding() {
+    for major in MAJORS {
+        let shop = PgShop::on(Server::start(major));
+        create_latin1(&shop.server, "shop");
+        let id = shop.back_up_with(&["--cross-check"]);
+        assert_eq!(stated(&shop.manifest(&id)), shop.counts("shop"));
     }
 }
 

@@ -7,12 +7,54 @@ mod postgres;
 #[path = "support/postgres_shop.rs"]
 mod postgres_shop;
 
+use std::{
+    io::Write,
+    process::{Child, Stdio},
+};
+
+use postgres::MAJORS;
 use postgres_shop::{PgShop, Underway};
 use rustix::process::{Signal, kill_process};
 use support::{Outcome, SIGKILL};
 
 /// Rows that take a dump a second or so.
 const MANY: u32 = 60_000;
+
+/// Somebody's transaction that holds a table.
+struct Migration(Child);
+
+impl Migration {
+    /// Locks a table so that nobody can read it.
+    fn of(shop: &PgShop, table: &str) -> Self {
+        let mut psql = shop.server.tool("psql", "shop");
+        psql.args(["-Xq"]).env("PGAPPNAME", "migration").stdin(Stdio::piped());
+        let mut child = psql.spawn().unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "BEGIN; LOCK TABLE {table};").unwrap();
+        let locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
+        shop.eventually("the table is locked", || shop.server.psql("shop", locks) == "1");
+        Self(child)
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Migration {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a run and waits until its pg_dump waits for a lock.
+fn begin_and_wait_for_the_lock(shop: &PgShop) -> Underway {
+    let run = shop.begin(&["run", &shop.uri()]);
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backup dump%' AND wait_event_type = 'Lock'";
+    shop.eventually("pg_dump waits for the lock", || shop.server.psql("postgres", sql) == "1");
+    run
+}
 
 /// Checks that a run failed in words that say what happened.
 #[track_caller]
@@ -38,6 +80,20 @@ fn a_run_killed_in_the_middle_of_a_dump_leaves_nothing() {
 }
 
 #[test]
+fn a_run_killed_while_it_waits_for_a_lock_does_not_go_on_waiting() {
+    for major in [16, 18] {
+        let shop = PgShop::open(major);
+        let migration = Migration::of(&shop, "customers");
+        let run = begin_and_wait_for_the_lock(&shop);
+        run.signal(Signal::KILL);
+        run.wait().dies_of(SIGKILL);
+        shop.has_no_sessions();
+        migration.end();
+        shop.recovers(&[]);
+    }
+}
+
+#[test]
 fn an_interrupted_run_leaves_nothing() {
     for (major, signal) in [(16, Signal::TERM), (18, Signal::INT)] {
         let shop = PgShop::with_notes(major, MANY);
@@ -46,6 +102,21 @@ fn an_interrupted_run_leaves_nothing() {
         run.signal(Signal::CONT);
         run.wait().exits(130);
         shop.folder.has_no_litter();
+        shop.recovers(&[]);
+    }
+}
+
+#[test]
+fn a_run_interrupted_while_it_waits_for_a_lock_does_not_go_on_waiting() {
+    for major in [15, 16] {
+        let shop = PgShop::open(major);
+        let migration = Migration::of(&shop, "customers");
+        let run = begin_and_wait_for_the_lock(&shop);
+        run.signal(Signal::INT);
+        run.wait().exits(130);
+        shop.has_no_sessions();
+        shop.folder.has_no_litter();
+        migration.end();
         shop.recovers(&[]);
     }
 }
@@ -122,6 +193,31 @@ fn an_ended_session_of_the_snapshot_is_told_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn a_table_that_somebody_holds_is_named() {
+    for major in MAJORS {
+        let shop = PgShop::open(major);
+        let migration = Migration::of(&shop, "customers");
+        let run = shop.backup(&["run", &shop.uri(), "--lock-wait", "1"]).exits(5);
+        run.says("customers").says("lock").says("hint: ").says("--lock-wait");
+        shop.has_no_sessions();
+        shop.folder.has_no_litter();
+        migration.end();
+        shop.recovers(&[]);
+    }
+}
+
+#[test]
+fn a_lock_given_back_in_time_delays_a_run_and_no_more() {
+    let shop = PgShop::open(15);
+    let migration = Migration::of(&shop, "customers");
+    let run = begin_and_wait_for_the_lock(&shop);
+    migration.end();
+    let id = run.wait().exits(0).stdout.trim().to_owned();
+    shop.backup(&["verify", &id]).exits(0);
+    shop.has_no_sessions();
+}
+
 /// Each dump of its own in a vault: a second run does not disturb the first.
 #[test]
 fn a_second_run_of_the_same_database_does_not_disturb_the_first() {
@@ -132,4 +228,22 @@ fn a_second_run_of_the_same_database_does_not_disturb_the_first() {
     let id = run.wait().exits(0).stdout.trim().to_owned();
     shop.backup(&["verify", &id]).exits(0);
     assert_eq!(shop.folder.listed(), [id]);
+}
+
+/// A dump in the directory format has several sessions and a working folder.
+#[test]
+fn a_killed_directory_dump_leaves_nothing() {
+    let shop = PgShop::open(15);
+    let migration = Migration::of(&shop, "customers");
+    for signal in [Signal::KILL, Signal::INT] {
+        let run = shop.begin(&["run", &shop.uri(), "--format", "directory", "--jobs", "2"]);
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backup dump%' AND wait_event_type = 'Lock'";
+        shop.eventually("pg_dump waits for the lock", || shop.server.psql("postgres", sql) != "0");
+        run.signal(signal);
+        let ended = run.wait();
+        assert!(ended.signal == Some(SIGKILL) || ended.code == Some(130), "{ended:#?}");
+        shop.has_no_sessions();
+    }
+    migration.end();
+    shop.recovers(&[]);
 }

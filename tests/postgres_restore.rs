@@ -9,13 +9,49 @@ mod postgres_shop;
 
 use std::process::Command;
 
-use postgres::{MAJORS, Server, create_latin1, create_shape_of_everything, create_tables, schema_dump};
-use postgres_shop::PgShop;
+use postgres::{
+    MAJORS, Server, Writer, consistent_orders, create_latin1, create_shape_of_everything, create_tables,
+    schema_dump,
+};
+use postgres_shop::{PgShop, stated};
 use rustix::process::Signal;
 use support::SIGKILL;
 
 fn is_full() -> bool {
     std::env::var_os("BACKUP_FULL").is_some()
+}
+
+/// The bank is inserted into, updated, deleted from and truncated all the while.
+fn a_busy_bank_comes_back_as_of_an_instant(major: u32) {
+    let shop = PgShop::open(major);
+    let writer = Writer::start(&shop.server, "shop");
+    for round in 0..if is_full() { 20 } else { 3 } {
+        let before = consistent_orders(&shop.server, "shop");
+        let id = shop.back_up_with(&["--cross-check"]);
+        let after = consistent_orders(&shop.server, "shop");
+        let copy = format!("copy{round}");
+        shop.restore(&id, &copy);
+        let orders = consistent_orders(&shop.server, &copy);
+        assert!((before..=after).contains(&orders), "{before} orders, {orders} in the backup, {after}");
+        assert_eq!(shop.counts(&copy), stated(&shop.manifest(&id)));
+    }
+    assert!(writer.stop() > 0, "nobody worked there");
+    shop.backup(&["verify", "--all"]).exits(0);
+}
+
+#[test]
+fn a_busy_bank_comes_back_as_of_an_instant_on_15() {
+    a_busy_bank_comes_back_as_of_an_instant(15);
+}
+
+#[test]
+fn a_busy_bank_comes_back_as_of_an_instant_on_16() {
+    a_busy_bank_comes_back_as_of_an_instant(16);
+}
+
+#[test]
+fn a_busy_bank_comes_back_as_of_an_instant_on_18() {
+    a_busy_bank_comes_back_as_of_an_instant(18);
 }
 
 /// A database of some shape, dumped and restored, has the same definitions and rows, and dumps as before.
@@ -55,6 +91,11 @@ fn everything_comes_back_the_same_on_18() {
 #[test]
 fn everything_comes_back_the_same_from_a_directory_dump() {
     comes_back_the_same(16, create_shape_of_everything, &["--format", "directory", "--jobs", "2"]);
+}
+
+#[test]
+fn everything_comes_back_the_same_from_a_plain_dump() {
+    comes_back_the_same(18, create_shape_of_everything, &["--format", "plain"]);
 }
 
 #[test]
@@ -136,6 +177,22 @@ fn a_database_that_stands_is_replaced_only_when_asked_and_can_be_brought_back() 
         assert_eq!(shop.digests("shop"), now, "{undo}");
         assert_eq!(shop.server.psql("shop", "SHOW work_mem"), "7MB");
     }
+}
+
+/// As at each start of a container: what has tables is left as it is, and nobody needs to be asked.
+#[test]
+fn a_restore_into_what_is_empty_fills_it_once() {
+    let shop = PgShop::open(18);
+    let id = shop.back_up();
+    let then = shop.digests("shop");
+    shop.server.create_database("copy", "");
+    let restore = ["restore", &id, "--to", &shop.server.uri("copy"), "--into-empty"];
+    shop.backup(&restore).exits(0);
+    assert_eq!(shop.digests("copy"), then);
+    shop.server.psql("copy", "DELETE FROM orders WHERE id < 100");
+    let now = shop.digests("copy");
+    shop.backup(&restore).exits(0).says("already");
+    assert_eq!(shop.digests("copy"), now);
 }
 
 /// From here on the transaction that renames is committed.

@@ -17,6 +17,8 @@ pub const RUN: &[&str] = &[
 /// The points of a restore over an existing database, in the order they are passed.
 pub const RESTORE: &[&str] = &[
     "restore.planned",
+    "load.created",
+    "load.filled",
     "restore.loaded",
     "restore.proven",
     "swap.locked",

@@ -131,6 +131,20 @@ impl Running {
         }
     }
 
+    /// Waits for its end, and looks at something every now and then meanwhile.
+    ///
+    /// # Errors
+    /// As [`Running::finish`].
+    pub(crate) fn finish_watching(mut self, interval: Duration, look: &mut dyn FnMut()) -> Result<Ended> {
+        let waited = |e| Error::from_io(format!("could not wait for \"{}\"", self.name), e);
+        while self.child.try_wait().map_err(waited)?.is_none() {
+            look();
+            thread::sleep(interval);
+        }
+        look();
+        self.finish()
+    }
+
     /// Ends it now, and everything it started.
     fn end(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {

@@ -1,5 +1,7 @@
 //! What a dump holds, read from its bytes.
 
+use std::collections::BTreeMap;
+
 use backup_core::{
     Error, Result, capture::DumpFormat, content::Content, engine::Captured, manifest::TableFacts,
 };
@@ -9,6 +11,7 @@ use crate::{
     archive::{Archive, ArchiveReader},
     directory::TarReader,
     plain::PlainReader,
+    rows::RowFacts,
 };
 
 /// What a dump holds.
@@ -52,13 +55,14 @@ impl ContentsReader {
     /// # Errors
     /// `Corrupt` when it is cut short.
     pub(crate) fn finish(self) -> Result<Contents> {
-        match self {
-            Self::Custom(reader) => Ok(Contents::of_archive(reader.finish()?)),
-            Self::Directory(reader) => reader.finish(),
+        let contents = match self {
+            Self::Custom(reader) => Contents::of_archive(reader.finish()?),
+            Self::Directory(reader) => reader.finish()?,
             Self::Plain { reader, has_rows } => {
-                Ok(Contents { tables: reader.finish()?, counted: has_rows, archive: None })
+                Contents { tables: reader.finish()?, counted: has_rows, archive: None }
             }
-        }
+        };
+        Ok(Contents { tables: by_name(&contents.tables).into_values().collect(), ..contents })
     }
 }
 
@@ -108,6 +112,24 @@ impl Contents {
     }
 }
 
+/// One entry per table: rows of several partitions may be dumped as rows of their root.
+pub(crate) fn by_name(tables: &[TableFacts]) -> BTreeMap<String, TableFacts> {
+    let mut named: BTreeMap<String, TableFacts> = BTreeMap::new();
+    for table in tables {
+        let sum = named.get(&table.name).map_or_else(|| table.clone(), |other| joined(other, table));
+        named.insert(table.name.clone(), sum);
+    }
+    named
+}
+
+/// The facts of two sets of rows of one table.
+pub(crate) fn joined(one: &TableFacts, other: &TableFacts) -> TableFacts {
+    let digest = |facts: &TableFacts| u128::from_str_radix(facts.digest.as_deref()?, 16).ok();
+    let sum = digest(one).zip(digest(other));
+    let digest = sum.map(|(one, other)| RowFacts { rows: 0, digest: one.wrapping_add(other) }.hex());
+    TableFacts { name: one.name.clone(), rows: one.rows + other.rows, digest }
+}
+
 /// A hash of all definitions, whatever their order or numbers.
 fn fingerprint(archive: &Archive) -> String {
     let mut defined: Vec<[&str; 4]> = archive
@@ -126,7 +148,7 @@ fn fingerprint(archive: &Archive) -> String {
 }
 
 /// What an artifact's dump format is, by its manifest; the custom format where it does not say.
-pub(crate) fn format_in(facts: &std::collections::BTreeMap<String, serde_json::Value>) -> Result<DumpFormat> {
+pub(crate) fn format_in(facts: &BTreeMap<String, serde_json::Value>) -> Result<DumpFormat> {
     match facts.get("format").and_then(|value| value.as_str()) {
         None => Ok(DumpFormat::Custom),
         Some(text) => text

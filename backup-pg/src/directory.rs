@@ -5,8 +5,6 @@ use std::{
     io::{self, Write},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::Duration,
 };
 
@@ -19,7 +17,7 @@ use backup_core::{
 
 use crate::{
     archive::{self, Archive, Entry},
-    child::Running,
+    child::{Ended, Running},
     contents::Contents,
     messages,
     rows::RowFold,
@@ -43,6 +41,7 @@ pub(crate) fn dump(
     request: &CaptureRequest,
     sink: &mut dyn PayloadSink,
     stall: Duration,
+    begun: &mut dyn FnMut(),
     cx: &Context,
 ) -> Result<Contents> {
     let scratch =
@@ -61,29 +60,22 @@ pub(crate) fn dump(
         request.options.jobs.map_or_else(|| cx.jobs(), std::num::NonZeroUsize::get)
     ));
     let dump = Running::start(command, Some(stall), cx)?;
-    let ended = watch(dump, &folder)?;
+    let ended = watch(dump, &folder, begun)?;
     messages::require_dumped(&ended, cx)?;
     pack(&folder, sink, cx)
 }
 
-/// Waits for the end, telling the watcher whenever the folder has grown.
-fn watch(dump: Running, folder: &Path) -> Result<crate::child::Ended> {
-    let (pulse, is_over) = (dump.pulse(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut last = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let now = bytes_in(folder);
-                if now != last {
-                    pulse.progressed();
-                }
-                last = now;
-                thread::park_timeout(LOOK_INTERVAL);
-            }
-        });
-        let ended = dump.finish();
-        is_over.store(true, Ordering::Relaxed);
-        ended
+/// Waits for the end, telling the watcher whenever the folder has grown, and `begun` when rows arrive in it.
+fn watch(dump: Running, folder: &Path, begun: &mut dyn FnMut()) -> Result<Ended> {
+    let pulse = dump.pulse();
+    let mut last = 0;
+    dump.finish_watching(LOOK_INTERVAL, &mut || {
+        let now = bytes_in(folder);
+        if now != last {
+            pulse.progressed();
+            begun();
+        }
+        last = now;
     })
 }
 

@@ -20,8 +20,10 @@ use serde_json::json;
 use crate::{
     child::Running,
     contents::{Contents, ContentsReader},
-    directory, messages, platform, roles,
-    session::{Session, explain},
+    directory,
+    locks::{HeldTables, Release},
+    messages, platform, roles,
+    session::explain,
     snapshot::HeldSnapshot,
     source::{CANONICAL, Source, describe_database, major_of},
     tools::Tools,
@@ -33,7 +35,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(300);
 /// How long pg_dump may give no byte: reading the catalogue of many tables and waiting for locks take minutes.
 const STALL: Duration = Duration::from_secs(1800);
 
-/// Dumps that are begun again because somebody emptied a table while they began.
+/// Dumps that are begun again because somebody may have emptied a table while they began.
 const MAX_TRIES: u32 = 3;
 
 /// The form a content is dumped in.
@@ -51,11 +53,10 @@ pub(crate) fn capture(
     sink: &mut dyn PayloadSink,
     cx: &Context,
 ) -> Result<Captured> {
-    let mut control = source.connect("backup control")?;
-    let tools = Tools::for_server(major_of(&control)?)?;
+    let tools = Tools::for_server(major_of(&source.connect("backup control")?)?)?;
     for attempt in 1.. {
         let dump = Dump { source, request, tools: &tools, name: session_name(cx) };
-        let outcome = dump.take(&mut control, sink, cx);
+        let outcome = dump.take(sink, cx);
         if outcome.is_err() {
             end_sessions(source, &dump.name);
         }
@@ -63,14 +64,14 @@ pub(crate) fn capture(
             Outcome::Whole(captured) => return Ok(*captured),
             Outcome::Undercut if attempt >= MAX_TRIES => break,
             Outcome::Undercut => {
-                cx.warn("a table was emptied or rewritten while the dump began; beginning again");
+                cx.warn("somebody waited to rewrite a table while the dump began; beginning again");
                 sink.restart()?;
             }
         }
     }
     Err(Error::new(
         backup_core::ErrorKind::Busy,
-        format!("tables were emptied or rewritten at the beginning of each of {MAX_TRIES} dumps"),
+        format!("somebody waited to empty or rewrite a table at the beginning of each of {MAX_TRIES} dumps"),
     )
     .with_hint(
         "Run it when nothing truncates or rewrites tables, or leave those out with --exclude-table-data.",
@@ -96,16 +97,19 @@ struct Dump<'a> {
 }
 
 impl Dump<'_> {
-    fn take(&self, control: &mut Session, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Outcome> {
+    fn take(&self, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Outcome> {
+        let mut tables = self.hold_tables(cx)?;
         let mut snapshot = HeldSnapshot::take(self.source.connect(&format!("{} snapshot", self.name))?)?;
+        let command = self.command(&mut snapshot)?;
+        let mut begun = || tables.iter_mut().for_each(Release::now);
         let contents = match format_of(self.request) {
             DumpFormat::Directory => {
-                directory::dump(self.command(&snapshot), self.request, sink, self.stall(), cx)?
+                directory::dump(command, self.request, sink, self.stall(), &mut begun, cx)?
             }
-            _ => self.stream(self.command(&snapshot), sink, cx)?,
+            _ => self.stream(command, sink, &mut begun, cx)?,
         };
         snapshot.is_alive()?;
-        if snapshot.was_undercut(control)? {
+        if tables.is_some_and(|tables| !tables.were_held()) {
             return Ok(Outcome::Undercut);
         }
         let mut captured = self.describe(contents, &mut snapshot)?;
@@ -120,8 +124,23 @@ impl Dump<'_> {
         Ok(Outcome::Whole(Box::new(captured)))
     }
 
-    /// pg_dump's output, straight into the frame that will be compressed.
-    fn stream(&self, mut command: Command, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Contents> {
+    /// A dump of a selection leaves the other tables alone, and takes its chance with a TRUNCATE in its first moments.
+    fn hold_tables(&self, cx: &Context) -> Result<Option<Release>> {
+        if self.request.options.is_partial() || self.request.content == Content::Schema {
+            return Ok(None);
+        }
+        let held = HeldTables::take(self.source, &format!("{} tables", self.name), self.lock_wait(), cx)?;
+        held.until_dumped(self.name.clone()).map(Some)
+    }
+
+    /// pg_dump's output, straight into the frame that will be compressed; `begun` at its first byte.
+    fn stream(
+        &self,
+        mut command: Command,
+        sink: &mut dyn PayloadSink,
+        begun: &mut dyn FnMut(),
+        cx: &Context,
+    ) -> Result<Contents> {
         command.stdout(Stdio::piped());
         let mut reader = ContentsReader::new(format_of(self.request), self.request.content);
         let mut dump = Running::start(command, Some(self.stall()), cx)?;
@@ -135,6 +154,7 @@ impl Dump<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => break Err(Error::from_io("could not read from pg_dump", error)),
             };
+            begun();
             if let Err(error) = reader.feed(&space[..count]) {
                 break Err(error);
             }
@@ -148,12 +168,15 @@ impl Dump<'_> {
         reader.finish()
     }
 
-    fn command(&self, snapshot: &HeldSnapshot) -> Command {
+    fn command(&self, snapshot: &mut HeldSnapshot) -> Result<Command> {
         let options = &self.request.options;
         let mut command = self.tools.command("pg_dump");
+        if needs_conversion(&snapshot.encoding()?) {
+            command.arg("--encoding=UTF8");
+        }
         connect(&mut command, self.source, &self.name, &CANONICAL);
         command.arg(format!("--snapshot={}", snapshot.name()));
-        command.arg(format!("--lock-wait-timeout={}", options.lock_wait.unwrap_or(LOCK_WAIT).as_millis()));
+        command.arg(format!("--lock-wait-timeout={}", self.lock_wait().as_millis()));
         let format = format_of(self.request);
         command.arg(format!("--format={format}")).arg(compression(options.inside));
         match self.request.content {
@@ -167,7 +190,11 @@ impl Dump<'_> {
             command.args(["--no-owner", "--no-privileges"]);
         }
         select(&mut command, options);
-        command
+        Ok(command)
+    }
+
+    fn lock_wait(&self) -> Duration {
+        self.request.options.lock_wait.unwrap_or(LOCK_WAIT)
     }
 
     fn stall(&self) -> Duration {
@@ -188,6 +215,11 @@ impl Dump<'_> {
         }
         Ok(captured)
     }
+}
+
+/// Names and rows are dumped in UTF-8, so that the manifest can name them, except where the server cannot convert.
+fn needs_conversion(encoding: &str) -> bool {
+    !["UTF8", "SQL_ASCII", "MULE_INTERNAL"].contains(&encoding)
 }
 
 /// Connects a client program to the source as libpq does it; what is secret goes through its environment.

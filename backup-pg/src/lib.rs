@@ -14,6 +14,7 @@ mod directory;
 mod dump;
 mod engine;
 mod extract;
+mod locks;
 mod messages;
 mod plain;
 mod platform;

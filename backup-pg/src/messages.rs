@@ -5,7 +5,7 @@ use backup_core::{Error, ErrorKind, Result, context::Context};
 use crate::child::Ended;
 
 /// A phrase of pg_dump's or the server's, what a caller can do about it, and what to tell.
-const KNOWN: [(&str, ErrorKind, &str); 17] = [
+const KNOWN: [(&str, ErrorKind, &str); 18] = [
     (
         "row-level security policy",
         ErrorKind::Denied,
@@ -34,6 +34,12 @@ const KNOWN: [(&str, ErrorKind, &str); 17] = [
         "Patterns are psql's: name the schema too, as in --table app.orders.",
     ),
     ("no matching schemas were found", ErrorKind::NotFound, "Patterns are psql's: --schema app."),
+    (
+        // pg_dump limits its wait for a lock by the statement's time.
+        "LOCK TABLE",
+        ErrorKind::Busy,
+        "A migration or another session holds a lock; try again when it has ended, or wait longer with --lock-wait.",
+    ),
     (
         "due to lock timeout",
         ErrorKind::Busy,

@@ -1,7 +1,5 @@
 //! One consistent state of a database, held for as long as it is dumped.
 
-use std::collections::BTreeMap;
-
 use backup_core::{Error, Result, manifest::TableFacts};
 use jiff::Timestamp;
 use postgres::SimpleQueryMessage;
@@ -14,13 +12,7 @@ pub(crate) struct HeldSnapshot {
     session: Session,
     name: String,
     taken_at: Timestamp,
-    /// The file of each table's storage as of the snapshot.
-    storage: BTreeMap<u32, u32>,
 }
-
-/// A table's storage, by oid: a TRUNCATE gives it a new file.
-const STORAGE: &str =
-    "SELECT oid, relfilenode FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't' AND oid >= 16384";
 
 impl HeldSnapshot {
     /// Exports the state of now. `pg_export_snapshot` must be the transaction's first query.
@@ -37,13 +29,18 @@ impl HeldSnapshot {
         let taken_at = Timestamp::from_microsecond(row.get(1))
             .map_err(|e| Error::failed("the server's clock is out of range").with_source(e))?;
         let name = row.get(0);
-        let storage = storage(&mut session)?;
-        Ok(Self { session, name, taken_at, storage })
+        Ok(Self { session, name, taken_at })
     }
 
     /// Its name, for `--snapshot`.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The database's encoding, as the server names it.
+    pub(crate) fn encoding(&mut self) -> Result<String> {
+        let row = self.session.client().query_one("SELECT current_setting('server_encoding')", &[]);
+        row.map(|row| row.get(0)).map_err(|e| explain(e, "could not ask for the database's encoding"))
     }
 
     /// When it was taken, by the server's clock.
@@ -54,13 +51,6 @@ impl HeldSnapshot {
     /// The session, for questions about this state.
     pub(crate) fn session(&mut self) -> &mut Session {
         &mut self.session
-    }
-
-    /// Whether somebody emptied a table between the snapshot and pg_dump's locks: TRUNCATE is not MVCC-safe, and the
-    /// dump then has no rows of a table that had some. `now` is a session outside of the snapshot.
-    pub(crate) fn was_undercut(&self, now: &mut Session) -> Result<bool> {
-        let current = storage(now)?;
-        Ok(self.storage.iter().any(|(oid, file)| current.get(oid).is_some_and(|current| current != file)))
     }
 
     /// Counts tables in the snapshot, for `--cross-check`; what differs, in words.
@@ -96,12 +86,6 @@ impl HeldSnapshot {
             false => Err(Error::failed("the snapshot's session does not answer")),
         }
     }
-}
-
-fn storage(session: &mut Session) -> Result<BTreeMap<u32, u32>> {
-    let rows =
-        session.client().query(STORAGE, &[]).map_err(|e| explain(e, "could not look at the tables"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 impl std::fmt::Debug for HeldSnapshot {

@@ -94,12 +94,14 @@ fn require_direct(session: &mut Session) -> Result<()> {
         .with_hint("Name the server itself, not the pooler: a dump needs one session with one snapshot."))
 }
 
-/// The bytes of all tables without their indexes: about what a dump of them takes.
+/// The bytes of all tables without their indexes, as the last VACUUM or ANALYZE saw them: about what a dump of them
+/// takes. (`pg_table_size` would wait for the locks that a migration holds.)
 fn table_bytes(session: &mut Session) -> Result<Option<u64>> {
-    let sql = "SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint FROM pg_class
-               WHERE relkind IN ('r', 'm') AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)";
+    let sql = "SELECT coalesce(sum(relpages::bigint), 0)::bigint * current_setting('block_size')::bigint FROM pg_class
+               WHERE relkind IN ('r', 'm', 't')
+               AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND oid >= 16384";
     match session.client().query_one(sql, &[]) {
-        Ok(row) => Ok(u64::try_from(row.get::<_, i64>(0)).ok()),
+        Ok(row) => Ok(u64::try_from(row.get::<_, i64>(0)).ok().filter(|bytes| *bytes > 0)),
         // A table may be dropped while it is measured.
         Err(error) if error.code().is_some() => Ok(None),
         Err(error) => Err(explain(error, "could not measure the database")),

@@ -875,43 +875,33 @@ fn tables_of_a_killed_restore_are_the_old_ones() {
 }
 
 #[test]
-#[ignore]
-fn measure() {
-    let server = Server::with(15, &["shared_buffers=512MB", "max_wal_size=4GB"]);
-    name_the_programs(&server);
-    server.create_database("big", "");
-    server.psql("big", "CREATE TABLE prices (id bigint, paper integer, day date, open numeric(12,4), close numeric(12,4), volume bigint, note text);
-      INSERT INTO prices SELECT n, n % 3000, '2000-01-01'::date + n / 3000, (n % 977) / 7.0, (n % 877) / 7.0, n * 13, 'source ' || n % 40 FROM generate_series(1, 4000000) n;
-      ALTER TABLE prices ADD PRIMARY KEY (id); CREATE INDEX ON prices (paper, day)");
-    let backup = Backup::of(&server.uri("big"));
-    eprintln!("{} MB", backup.manifest.payload.bytes >> 20);
-    for jobs in [1, 2] {
-        let begun = Mutex::new(Instant::now());
-        let cx = Context::default().with_observer(Arc::new(move |event: &Event| match event {
-            Event::Began { .. } => *begun.lock().unwrap() = Instant::now(),
-            Event::Ended { step } => eprintln!(
-                "jobs {jobs} {step}: {:?} cpu {:?}",
-                begun.lock().unwrap().elapsed(),
-                fs::read_to_string("/proc/self/stat")
-                    .unwrap()
-                    .split(' ')
-                    .skip(13)
-                    .take(2)
-                    .collect::<Vec<_>>()
-            ),
-            Event::Warning(text) => eprintln!("{text}"),
-            _ => {}
-        }));
-        let mut request = into(server.uri(&format!("new{jobs}")));
-        request.jobs = std::num::NonZeroUsize::new(jobs);
-        let engine = PgEngine::new("postgres:").unwrap();
-        restore(&backup, &engine, &RestoreOptions::of(request), &cx).unwrap();
+fn large_tables_are_compared_in_pieces_to_their_last_row() {
+    let server = start(15);
+    server.create_database("wide", "");
+    // Few rows on many pages.
+    server.psql(
+        "wide",
+        "CREATE TABLE rows (id integer, \"odd, (name\" text) WITH (fillfactor = 10);
+         ALTER TABLE rows ALTER COLUMN \"odd, (name\" SET STORAGE PLAIN;
+         INSERT INTO rows SELECT n, repeat(chr(64 + n % 60), 900) FROM generate_series(1, 7000) n;
+         CREATE TABLE medium AS SELECT n, repeat('é', 400) AS text FROM generate_series(1, 12000) n",
+    );
+    assert!(server.psql("wide", "SELECT pg_relation_size('rows') / 8192 > 6144").starts_with('t'));
+    let backup = Backup::of(&server.uri("wide"));
+    let (engine, cx) = (PgEngine::new(&server.uri("wide")).unwrap(), Context::default());
+    let mut request = into(server.uri("new"));
+    request.jobs = std::num::NonZeroUsize::new(3);
+    let plan = engine.plan_restore(&backup.manifest, &request, &cx).unwrap();
+    let mut staged = engine.load(&backup, &plan, &cx).unwrap();
+    assert_eq!(staged.prove(&cx).unwrap(), []);
+    let restored = left_overs(&server).remove(0);
+    for id in [1, 4000, 7000] {
+        server.psql(&restored, &format!("UPDATE rows SET id = -id WHERE id = {id}"));
+        let findings = staged.prove(&cx).unwrap();
+        assert!(findings.len() == 1 && findings[0].what.contains("other rows"), "{id}: {findings:?}");
+        server.psql(&restored, &format!("UPDATE rows SET id = -id WHERE id = -{id}"));
+        assert_eq!(staged.prove(&cx).unwrap(), []);
     }
-    let begun = Instant::now();
-    server.create_database("peer", "");
-    server.run("pg_restore", "peer", &["-d", "peer", "-j2", backup.payload.to_str().unwrap()]);
-    eprintln!("pg_restore -j2: {:?}", begun.elapsed());
-    let begun = Instant::now();
-    server.run("psql", "peer", &["-qc", "copy prices to stdout", "-o", "/dev/null"]);
-    eprintln!("copy to psql: {:?}", begun.elapsed());
+    server.psql(&restored, "DELETE FROM medium WHERE n = 12000");
+    assert!(staged.prove(&cx).unwrap()[0].what.contains("11999 rows"));
 }

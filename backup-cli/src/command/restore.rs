@@ -24,7 +24,7 @@ pub(crate) fn execute(session: &Session<'_>, args: &RestoreArgs) -> Result<ExitC
         show_plan(session, &plan);
         return Ok(ExitCode::SUCCESS);
     }
-    if plan.replaces {
+    if plan.replaces && plan.skipped.is_none() {
         confirm::replacement(&plan.target.to_string(), args.yes)?;
     }
     let restored = operation::restore(artifact, &*engine, &options, &context)?;

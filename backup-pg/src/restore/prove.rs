@@ -8,10 +8,11 @@ use std::{
 
 use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
 
-use super::{messages, names::literal, parallel::in_sessions, temporary::Place, unpacked::joined};
+use super::{messages, names::literal, parallel::in_sessions, temporary::Place};
 use crate::{
     archive::{Archive, qualified},
     child::Running,
+    contents::joined,
     platform,
     rows::{RowFacts, RowFold},
     session::{Session, explain},
@@ -30,7 +31,7 @@ const CANONICAL: [(&str, &str); 7] = [
 ];
 
 /// Pages of a large table that one session reads at a time.
-const PIECE_PAGES: i64 = 8192;
+const PIECE_PAGES: i64 = 4096;
 
 /// Pages of a table that is worth a process of its own.
 const LARGE_PAGES: i64 = 1024;

@@ -1,7 +1,6 @@
 //! A dump decoded into a working folder, read to its end and compared with its manifest.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -22,8 +21,7 @@ use memchr::memmem;
 
 use crate::{
     archive::{Archive, Format, MAGIC, fill_offsets},
-    contents::{Contents, ContentsReader, format_in},
-    rows::RowFacts,
+    contents::{Contents, ContentsReader, by_name, format_in},
 };
 
 /// Where a tar says that it is one.
@@ -227,33 +225,5 @@ pub(super) fn expected_tables(artifact: &dyn Artifact, contents: &Contents) -> V
 
 /// What first differs between a dump and its manifest.
 fn difference(contents: &Contents, stated: &[TableFacts]) -> Option<String> {
-    let (found, stated) = (by_name(&contents.tables), by_name(stated));
-    stated.values().find_map(|table| match found.get(&table.name) {
-        None => Some(format!("it has no rows of {}", table.name)),
-        Some(own) if own.rows != table.rows => {
-            Some(format!("{} has {} rows, the manifest says {}", table.name, own.rows, table.rows))
-        }
-        Some(own) if table.digest.is_some() && own.digest != table.digest => {
-            Some(format!("{} has other rows than the manifest says", table.name))
-        }
-        Some(_) => None,
-    })
-}
-
-/// Rows of several partitions may be dumped as rows of their root.
-fn by_name(tables: &[TableFacts]) -> BTreeMap<String, TableFacts> {
-    let mut named: BTreeMap<String, TableFacts> = BTreeMap::new();
-    for table in tables {
-        let sum = named.get(&table.name).map_or_else(|| table.clone(), |other| joined(other, table));
-        named.insert(table.name.clone(), sum);
-    }
-    named
-}
-
-/// The facts of two sets of rows that were loaded into one table.
-pub(super) fn joined(one: &TableFacts, other: &TableFacts) -> TableFacts {
-    let digest = |facts: &TableFacts| u128::from_str_radix(facts.digest.as_deref()?, 16).ok();
-    let sum = digest(one).zip(digest(other));
-    let digest = sum.map(|(one, other)| RowFacts { rows: 0, digest: one.wrapping_add(other) }.hex());
-    TableFacts { name: one.name.clone(), rows: one.rows + other.rows, digest }
+    contents.differences(stated).into_iter().next().map(|(table, what)| format!("{table} {what}"))
 }
