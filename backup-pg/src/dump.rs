@@ -109,7 +109,7 @@ impl Dump<'_> {
             _ => self.stream(command, sink, &mut begun, cx)?,
         };
         snapshot.is_alive()?;
-        if tables.is_some_and(|tables| !tables.were_held()) {
+        if tables.as_ref().is_some_and(|tables| !tables.were_held()) {
             return Ok(Outcome::Undercut);
         }
         let mut captured = self.describe(contents, &mut snapshot)?;
@@ -118,6 +118,7 @@ impl Dump<'_> {
                 captured.findings.push(Finding::content("cross-check", table, what));
             }
         }
+        drop(tables);
         if self.request.content == Content::Full && !self.request.options.is_partial() {
             roles::store(self.source, self.tools, sink, &mut captured, cx)?;
         }
@@ -130,7 +131,8 @@ impl Dump<'_> {
             return Ok(None);
         }
         let held = HeldTables::take(self.source, &format!("{} tables", self.name), self.lock_wait(), cx)?;
-        held.until_dumped(self.name.clone()).map(Some)
+        // TRUNCATE would empty them for the counts of the cross-check too.
+        held.until_dumped(self.name.clone(), self.request.options.cross_check).map(Some)
     }
 
     /// pg_dump's output, straight into the frame that will be compressed; `begun` at its first byte.

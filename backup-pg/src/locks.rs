@@ -35,6 +35,11 @@ const IN_BETWEEN: &str =
     "SELECT EXISTS (SELECT FROM pg_stat_activity AS dump, unnest(pg_blocking_pids(dump.pid)) AS between
     WHERE dump.application_name = $1 AND pg_backend_pid() = ANY (pg_blocking_pids(between)))";
 
+/// Who holds a table so that not even reading it is allowed.
+const HOLDERS: &str = "SELECT DISTINCT relation::regclass::text, pid FROM pg_locks
+    WHERE granted AND mode = 'AccessExclusiveLock' AND relation >= 16384 AND pid <> pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// Tables locked in ACCESS SHARE mode, which only their being dropped, emptied or rewritten waits for.
 #[derive(Debug)]
 pub(crate) struct HeldTables {
@@ -59,8 +64,11 @@ impl HeldTables {
             let may_pass =
                 [SqlState::LOCK_NOT_AVAILABLE, SqlState::UNDEFINED_TABLE, SqlState::T_R_DEADLOCK_DETECTED];
             let is_passing = failed.code().is_some_and(|code| may_pass.contains(code));
-            if !is_passing || begun.elapsed() >= wait {
-                return Err(held(failed, is_passing));
+            if !is_passing {
+                return Err(explain(failed, "could not lock the tables for the dump"));
+            }
+            if begun.elapsed() >= wait {
+                return Err(held(&mut session, failed));
             }
         }
     }
@@ -68,25 +76,31 @@ impl HeldTables {
     /// Holds them until the answer is used: until pg_dump has given its first byte.
     ///
     /// Where somebody queues for one of them, pg_dump waits for that one, and that one for us. Then they are let go,
-    /// and what is dumped may be missing rows.
-    pub(crate) fn until_dumped(self, dump: String) -> Result<Release> {
+    /// and what is dumped may be missing rows. With `keep` they stay locked until the answer is dropped.
+    pub(crate) fn until_dumped(self, dump: String, keep: bool) -> Result<Release> {
         let (released, waiting) = bounded::<()>(1);
         let watch = move || {
             let mut session = self.session;
             loop {
                 match waiting.recv_timeout(LOOK_INTERVAL) {
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return true,
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return Some(session),
                     Err(RecvTimeoutError::Timeout) => {}
                 }
                 let row = session.client().query_one(IN_BETWEEN, &[&dump]);
                 if row.map_or(true, |row| row.get(0)) {
-                    return false;
+                    return None;
                 }
             }
         };
         let watcher = thread::Builder::new().name("backup-locks".to_owned()).spawn(watch);
         let watcher = watcher.map_err(|e| Error::from_io("could not start a thread", e))?;
-        Ok(Release { released: Some(released), watcher: Some(watcher), held: None })
+        Ok(Release {
+            released: Some(released),
+            watcher: Some(watcher),
+            were_held: false,
+            keep,
+            session: None,
+        })
     }
 }
 
@@ -94,8 +108,10 @@ impl HeldTables {
 #[derive(Debug)]
 pub(crate) struct Release {
     released: Option<Sender<()>>,
-    watcher: Option<JoinHandle<bool>>,
-    held: Option<bool>,
+    watcher: Option<JoinHandle<Option<Session>>>,
+    were_held: bool,
+    keep: bool,
+    session: Option<Session>,
 }
 
 impl Release {
@@ -103,13 +119,15 @@ impl Release {
     pub(crate) fn now(&mut self) {
         self.released = None;
         if let Some(watcher) = self.watcher.take() {
-            self.held = Some(watcher.join().unwrap_or(false));
+            let session = watcher.join().unwrap_or_default();
+            self.were_held = session.is_some();
+            self.session = session.filter(|_| self.keep);
         }
     }
 
     /// Whether nobody could empty a table meanwhile.
     pub(crate) fn were_held(&self) -> bool {
-        self.held == Some(true)
+        self.were_held
     }
 }
 
@@ -130,13 +148,18 @@ fn lock(session: &mut Session) -> std::result::Result<(), postgres::Error> {
     client.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", ")))
 }
 
-fn held(error: postgres::Error, is_passing: bool) -> Error {
-    let explained = explain(error, "could not lock the tables for the dump");
-    if !is_passing {
-        return explained;
-    }
-    let cause = explained.causes().join(": ");
-    Error::new(ErrorKind::Busy, "a table is held by another session, as a migration does").with_source(cause).with_hint(
-        "Try again when it has ended, or wait longer with --lock-wait; pg_locks and pg_stat_activity tell who holds it.",
-    )
+fn held(session: &mut Session, error: postgres::Error) -> Error {
+    let _ = session.client().batch_execute("ROLLBACK");
+    let holders = session.client().query(HOLDERS, &[]).unwrap_or_default();
+    let holders: Vec<String> = holders
+        .iter()
+        .map(|row| format!("\"{}\" by process {}", row.get::<_, String>(0), row.get::<_, i32>(1)))
+        .collect();
+    let what = if holders.is_empty() { "a table".to_owned() } else { holders.join(", ") };
+    let cause = explain(error, "could not lock the tables").causes().join(": ");
+    Error::new(ErrorKind::Busy, format!("a dump has to wait for a lock that another session holds: {what}"))
+        .with_source(cause)
+        .with_hint(
+            "Try again when it has ended, or wait longer with --lock-wait; pg_stat_activity tells what it does.",
+        )
 }

@@ -24,6 +24,8 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 #[derive(Default)]
 pub(crate) struct PlainReader {
     line: Vec<u8>,
+    /// The lines of a COPY statement that has not ended.
+    statement: Vec<u8>,
     rows: Option<CopiedRows>,
     tables: Vec<TableFacts>,
     is_complete: bool,
@@ -74,6 +76,17 @@ impl PlainReader {
         }
     }
 
+    /// A COPY statement whose names have line feeds goes on with the next line.
+    fn statement_with(&mut self, line: Vec<u8>) -> Vec<u8> {
+        let mut statement = std::mem::take(&mut self.statement);
+        if statement.is_empty() || statement.len() + line.len() > MAX_LINE_BYTES {
+            return line;
+        }
+        statement.push(b'\n');
+        statement.extend(line);
+        statement
+    }
+
     fn push(&mut self, part: &[u8]) {
         if let Some(rows) = &mut self.rows {
             return rows.push(part);
@@ -94,7 +107,11 @@ impl PlainReader {
         }
         let line = std::mem::take(&mut self.line);
         self.is_complete |= line == TRAILER || line == CLUSTER_TRAILER;
-        self.rows = copied_table(&line).map(CopiedRows::of);
+        let statement = self.statement_with(line);
+        self.rows = copied_table(&statement).map(CopiedRows::of);
+        if self.rows.is_none() && is_open_copy(&statement) {
+            self.statement = statement;
+        }
         Ok(())
     }
 }
@@ -131,6 +148,11 @@ impl CopiedRows {
         let facts = self.fold.finish()?;
         Ok(TableFacts { name: self.table, rows: facts.rows, digest: Some(facts.hex()) })
     }
+}
+
+/// Whether a COPY statement stands in the middle of a quoted name.
+fn is_open_copy(statement: &[u8]) -> bool {
+    statement.starts_with(b"COPY ") && statement.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }
 
 /// The table of `COPY public.t (a, b) FROM stdin;`, as it is written there.
@@ -172,6 +194,13 @@ mod tests {
         for cut in 0..end {
             assert!(read(&[&DUMP[..cut]]).unwrap_err().is_corruption(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn names_with_line_feeds_are_names() {
+        let dump = b"COPY \"odd\nname\" (\"a\n\nb\") FROM stdin;\n1\n\\.\nCOPY \"never\n-- PostgreSQL database dump complete\n";
+        let tables = read(&[dump]).unwrap();
+        assert_eq!((tables[0].name.as_str(), tables[0].rows), ("\"odd\nname\"", 1));
     }
 
     proptest! {
