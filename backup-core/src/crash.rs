@@ -17,8 +17,6 @@ pub const RUN: &[&str] = &[
 /// The points of a restore over an existing database, in the order they are passed.
 pub const RESTORE: &[&str] = &[
     "restore.planned",
-    "load.created",
-    "load.filled",
     "restore.loaded",
     "restore.proven",
     "swap.locked",
@@ -27,6 +25,9 @@ pub const RESTORE: &[&str] = &[
     "swap.renamed",
     "restore.swapped",
 ];
+
+/// The points between `restore.planned` and `restore.loaded` of a restore that fills a new database on a server.
+pub const LOAD: &[&str] = &["load.created", "load.filled"];
 
 /// Dies here if the environment says so.
 #[inline]
