@@ -3,6 +3,7 @@
 use std::{
     io::Read,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -34,6 +35,12 @@ const LOCK_WAIT: Duration = Duration::from_secs(300);
 
 /// How long pg_dump may give no byte: reading the catalogue of many tables and waiting for locks take minutes.
 const STALL: Duration = Duration::from_secs(1800);
+
+/// The room in the pipe from pg_dump.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// A pause in which it fills by a part, whatever pg_dump's speed.
+const PIPE_FILLS: Duration = Duration::from_millis(1);
 
 /// Dumps that are begun again because somebody may have emptied a table while they began.
 const MAX_TRIES: u32 = 3;
@@ -147,7 +154,7 @@ impl Dump<'_> {
         let mut reader = ContentsReader::new(format_of(self.request), self.request.content);
         let mut dump = Running::start(command, Some(self.stall()), cx)?;
         let Some(mut output) = dump.stdout() else { return Err(Error::failed("pg_dump has no output")) };
-        platform::widen(&output);
+        let is_wide = platform::widen(&output, PIPE_BYTES);
         let outcome = loop {
             let space = sink.space()?;
             let count = match output.read(space) {
@@ -162,6 +169,10 @@ impl Dump<'_> {
             }
             sink.advance(count)?;
             dump.progressed();
+            if is_wide && count < PIPE_BYTES / 4 {
+                // pg_dump writes four kilobytes at a time and would wake us for each of them.
+                thread::sleep(PIPE_FILLS);
+            }
         };
         drop(output);
         let ended = dump.finish()?;

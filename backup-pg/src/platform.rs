@@ -71,13 +71,15 @@ pub(crate) fn kill_group(leader: u32) {
     end_group(leader);
 }
 
-/// Makes room for more bytes in a pipe, so that its two ends wait for each other less often.
+/// Makes room for more bytes in a pipe, so that its two ends wait for each other less often. Whether it has the room.
 #[cfg(target_os = "linux")]
-pub(crate) fn widen(pipe: &impl std::os::fd::AsFd) {
-    // The system's limit for unprivileged users; less than that is no reason to stop.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
+pub(crate) fn widen(pipe: &impl std::os::fd::AsFd, bytes: usize) -> bool {
+    // The system's limit for unprivileged users is 1 MiB; less than what was asked for is no reason to stop.
+    rustix::pipe::fcntl_setpipe_size(pipe, bytes).is_ok_and(|size| size >= bytes)
 }
 
 /// Pipes have the size the system gives them.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn widen<P>(_pipe: &P) {}
+pub(crate) fn widen<P>(_pipe: &P, _bytes: usize) -> bool {
+    false
+}

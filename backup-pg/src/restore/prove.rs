@@ -162,7 +162,7 @@ fn read_by_psql(
     command.env("PGCLIENTENCODING", "UTF8").stdout(Stdio::piped());
     let mut psql = Running::start(command, None, cx)?;
     let Some(mut output) = psql.stdout() else { return Err(Error::failed("psql has no output")) };
-    platform::widen(&output);
+    let _ = platform::widen(&output, 1 << 20);
     let mut fold = RowFold::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     let outcome = loop {
