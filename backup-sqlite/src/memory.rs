@@ -26,8 +26,8 @@ use crate::{
 /// The process's memory beyond which mapped pages are given back.
 const MOST_RESIDENT: u64 = 76 << 20;
 
-/// How often the watcher looks; at memory speed some ten megabytes pass by in this time.
-const INTERVAL: Duration = Duration::from_millis(1);
+/// How often the watcher looks; along a chain of overflow pages some ten megabytes pass by in this time.
+const INTERVAL: Duration = Duration::from_micros(200);
 
 /// A connection's mapping and its watcher, which is gone before the connection, and with it the mapping, can be.
 #[derive(Debug)]
