@@ -276,8 +276,7 @@ fn end_sessions(source: &Source, name: &str) {
     // What cannot be reached cannot be cleared, and the failure itself is what must be told.
     let Ok(mut session) = source.connect("backup control") else { return };
     for _ in 0..50 {
-        let ended =
-            session.client().query_one(ENDED, &[&name]).map_err(|e| explain(e, "could not end a session"));
+        let ended = session.client().query_one(ENDED, &[&name]).map_err(|e| explain(e, "end a session"));
         if !ended.is_ok_and(|row| row.get::<_, i64>(0) > 0) {
             return;
         }

@@ -65,7 +65,7 @@ impl HeldTables {
                 [SqlState::LOCK_NOT_AVAILABLE, SqlState::UNDEFINED_TABLE, SqlState::T_R_DEADLOCK_DETECTED];
             let is_passing = failed.code().is_some_and(|code| may_pass.contains(code));
             if !is_passing {
-                return Err(explain(failed, "could not lock the tables for the dump"));
+                return Err(explain(failed, "lock the tables for the dump"));
             }
             if begun.elapsed() >= wait {
                 return Err(held(&mut session, failed));
@@ -156,7 +156,7 @@ fn held(session: &mut Session, error: postgres::Error) -> Error {
         .map(|row| format!("\"{}\" by process {}", row.get::<_, String>(0), row.get::<_, i32>(1)))
         .collect();
     let what = if holders.is_empty() { "a table".to_owned() } else { holders.join(", ") };
-    let cause = explain(error, "could not lock the tables").causes().join(": ");
+    let cause = explain(error, "lock the tables").causes().join(": ");
     Error::new(ErrorKind::Busy, format!("a dump has to wait for a lock that another session holds: {what}"))
         .with_source(cause)
         .with_hint(

@@ -105,7 +105,8 @@ impl CancelHandle {
     pub fn cancel(&self) -> Result<()> {
         let (token, tls) = (self.token.clone(), self.tls.clone());
         let what = format!("could not cancel a query on {}", self.server);
-        startup::within(self.timeout, &what, move || token.cancel_query(tls))?.map_err(|e| explain(e, &what))
+        startup::within(self.timeout, &what, move || token.cancel_query(tls))?
+            .map_err(|e| explain::in_words(e, &what))
     }
 }
 

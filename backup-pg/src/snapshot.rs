@@ -17,7 +17,7 @@ pub(crate) struct HeldSnapshot {
 impl HeldSnapshot {
     /// Exports the state of now. `pg_export_snapshot` must be the transaction's first query.
     pub(crate) fn take(mut session: Session) -> Result<Self> {
-        let failed = |e| explain(e, "could not take a snapshot");
+        let failed = |e| explain(e, "take a snapshot");
         let client = session.client();
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(failed)?;
         let row = client
@@ -40,7 +40,7 @@ impl HeldSnapshot {
     /// The database's encoding, as the server names it.
     pub(crate) fn encoding(&mut self) -> Result<String> {
         let row = self.session.client().query_one("SELECT current_setting('server_encoding')", &[]);
-        row.map(|row| row.get(0)).map_err(|e| explain(e, "could not ask for the database's encoding"))
+        row.map(|row| row.get(0)).map_err(|e| explain(e, "ask for the database's encoding"))
     }
 
     /// When it was taken, by the server's clock.
@@ -57,14 +57,11 @@ impl HeldSnapshot {
     pub(crate) fn disagreements(&mut self, tables: &[TableFacts]) -> Result<Vec<(String, String)>> {
         let mut found = Vec::new();
         let client = self.session.client();
-        client
-            .batch_execute("SET row_security = off")
-            .map_err(|e| explain(e, "could not switch row security off"))?;
+        client.batch_execute("SET row_security = off").map_err(|e| explain(e, "switch row security off"))?;
         for table in tables {
             let sql = format!("SELECT count(*) FROM ONLY {}", table.name);
-            let rows = client
-                .query_one(&sql, &[])
-                .map_err(|e| explain(e, &format!("could not count \"{}\"", table.name)))?;
+            let rows =
+                client.query_one(&sql, &[]).map_err(|e| explain(e, &format!("count \"{}\"", table.name)))?;
             let rows: i64 = rows.get(0);
             if u64::try_from(rows) != Ok(table.rows) {
                 found.push((
@@ -79,8 +76,7 @@ impl HeldSnapshot {
     /// Whether its session still lives; a dump whose snapshot died is worth nothing.
     pub(crate) fn is_alive(&mut self) -> Result<()> {
         let answer = self.session.client().simple_query("SELECT 1");
-        let answers =
-            answer.map_err(|e| explain(e, "the snapshot's session did not last as long as the dump"))?;
+        let answers = answer.map_err(|e| explain(e, "hold the snapshot until the end of the dump"))?;
         match answers.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))) {
             true => Ok(()),
             false => Err(Error::failed("the snapshot's session does not answer")),

@@ -60,7 +60,7 @@ impl Source {
         let row = session
             .client()
             .query_one("SELECT current_database(), current_setting('server_version'), system_identifier::text FROM pg_control_system()", &[])
-            .map_err(|e| explain(e, "could not ask the server who it is"))?;
+            .map_err(|e| explain(e, "ask the server who it is"))?;
         let mut facts = SourceFacts::new("", ENGINE, row.get::<_, String>(0));
         facts.server_version = Some(row.get(1));
         facts.system_id = Some(row.get(2));
@@ -83,8 +83,7 @@ pub(crate) fn major_of(session: &Session) -> Result<u32> {
 fn require_direct(session: &mut Session) -> Result<()> {
     let mut pid = || {
         let row = session.client().query_one("SELECT pg_backend_pid()", &[]);
-        row.map(|row| row.get::<_, i32>(0))
-            .map_err(|e| explain(e, "could not ask the server for its session"))
+        row.map(|row| row.get::<_, i32>(0)).map_err(|e| explain(e, "ask the server for its session"))
     };
     let (first, second) = (pid()?, pid()?);
     if first == second {
@@ -104,7 +103,7 @@ fn table_bytes(session: &mut Session) -> Result<Option<u64>> {
         Ok(row) => Ok(u64::try_from(row.get::<_, i64>(0)).ok().filter(|bytes| *bytes > 0)),
         // A table may be dropped while it is measured.
         Err(error) if error.code().is_some() => Ok(None),
-        Err(error) => Err(explain(error, "could not measure the database")),
+        Err(error) => Err(explain(error, "measure the database")),
     }
 }
 
@@ -135,8 +134,7 @@ fn plain_names(database: &Value) -> Value {
 }
 
 fn json_of(session: &mut Session, sql: &str) -> Result<Value> {
-    let row =
-        session.client().query_one(sql, &[]).map_err(|e| explain(e, "could not describe the database"))?;
+    let row = session.client().query_one(sql, &[]).map_err(|e| explain(e, "describe the database"))?;
     serde_json::from_str(row.get(0))
         .map_err(|e| Error::failed("the server's description is no JSON").with_source(e))
 }

@@ -10,10 +10,15 @@ use crate::conninfo::{Host, Resolved};
 /// A query of the server's own that is longer than this is not repeated in a message.
 const SHORT_QUERY: usize = 200;
 
-/// Explains a failed call; `what` is the whole message, e.g. `could not measure database "stocks"`.
+/// Explains a failed call; `action` is what could not be done, e.g. `measure database "stocks"`.
 ///
 /// The kind follows the SQLSTATE. The server's message, detail and hint are kept as the cause.
-pub fn explain(error: postgres::Error, what: &str) -> Error {
+pub fn explain(error: postgres::Error, action: &str) -> Error {
+    in_words(error, &format!("could not {action}"))
+}
+
+/// Explains a failed call under a message of the caller's.
+pub(super) fn in_words(error: postgres::Error, what: &str) -> Error {
     match error.as_db_error() {
         Some(answer) => {
             let (kind, hint) = by_state(answer);
@@ -36,7 +41,7 @@ pub(super) fn explain_connect(error: postgres::Error, resolved: &Resolved, host:
                 .with_source(in_full(answer))
                 .with_hint("`psql -l` lists the databases of a server.")
         }
-        _ => explain(error, what),
+        _ => in_words(error, what),
     }
 }
 
