@@ -28,7 +28,9 @@ def main() -> None:
         "wal": logs(),
         "page": pages(),
         "payload_decode": choices(),
+        "encrypted_payload": encrypted(),
         "pg_archive": archives(),
+        "config": configurations(),
     }.items():
         folder = SEEDS / target
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +76,21 @@ def choices() -> dict[str, bytes]:
         "zstd_zeros": bytes([31 << 3 | 2]) + zstd(bytes(1 << 22)),
         "zstd_without_claim": bytes([limit | 4 | 2]) + table,
         "zstd_made_table": bytes([limit | 3]) + table,
+    }
+
+
+def encrypted() -> dict[str, bytes]:
+    """See fuzz_targets/encrypted_payload.rs: the first byte chooses; for damage, four more say where and how."""
+    stanza = b"-> X25519 " + b"A" * 43 + b"\n" + b"A" * 43 + b"\n--- " + b"A" * 43 + b"\n" + bytes(40)
+    key = b"AGE-SECRET-KEY-15TZRJRZ5S4HL74GTYPA93JN7HT7ST0NXQHUWJH7GYLW8NYYHRQNSAZJJJS"
+    return {
+        "keys": bytes([0]) + b"# created: 2026\n" + key + b"\n\n" + key.lower() + b"\n",
+        "protected": bytes([0]) + b"age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 10\n" + stanza[54:],
+        "armored": bytes([0]) + b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n",
+        "header": bytes([1]) + stanza,
+        "flipped": bytes([2 | 20 << 3, 128, 0, 3, 0]) + b"plain",
+        "cut": bytes([2 | 4 | 31 << 3, 240, 0, 0, 1]) + b"plain " * 50,
+        "longer": bytes([3, 0, 15, 7, 2]) + b"plain",
     }
 
 
@@ -175,6 +192,27 @@ def archives() -> dict[str, bytes]:
         "directory": archive(16, 0, COPY_TEXT, letter=5),
     }
     return {name: bytes([64]) + seed for name, seed in whole.items()}
+
+
+def configurations() -> dict[str, bytes]:
+    one = '[stores.local]\nurl = "/b"\n[jobs.app]\nsource = "sqlite:${A}.db"\n'
+    full = one + """mirrors = []
+schedule = "0 2 * * *"
+timezone = "Europe/Berlin"
+retention = { daily = 30, within = "7d", tags = { hot = "forever" }, max_bytes = "50GB" }
+objectives = { rpo = "24h", proof = "31d" }
+guardrails = { min_rows = 100, ratchet = 0.9 }
+encrypt = { recipients = ["age1x"], identity = "key" }
+timeout = "2h"
+notify = "ops"
+password = "file:/x"
+[notify.ops]
+email = { to = ["a@b"], smtp = "smtp://u:p@h" }
+webhook = "https://x/y"
+on = ["failure"]
+"""
+    broken = '[jobs.app]\nsource = "postgres://u:p@h/d?x=1\nretension = { daily = "x" }\n'
+    return {name: text.encode() for name, text in {"one": one, "full": full, "broken": broken}.items()}
 
 
 COPY_TEXT = b"1\tone\n2\t\\N\n3\t\\\\.\n\\.\n\n\n"

@@ -4,19 +4,43 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use backup_core::{
     Error, ErrorKind, Result,
+    context::Context,
     engine::{BackupEngine, is_connection_string},
     id::SourceName,
     manifest::Manifest,
 };
 
-/// A database to protect: `sqlite:PATH`, a path to an SQLite file, `postgres://…`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A database to protect: `sqlite:PATH`, a path to an SQLite file, `postgres://…`, or whatever an engine of the
+/// program's own reads.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Source {
     /// An SQLite database file.
     Sqlite(PathBuf),
     /// A PostgreSQL database, as a connection string.
     Postgres(String),
+    /// What an engine of the program's own reads.
+    Engine(Arc<dyn BackupEngine>),
+}
+
+/// Two texts are the same as they are written; an engine is only itself.
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(one), Self::Sqlite(another)) => one == another,
+            (Self::Postgres(one), Self::Postgres(another)) => one == another,
+            (Self::Engine(one), Self::Engine(another)) => Arc::ptr_eq(one, another),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Source {}
+
+impl From<Arc<dyn BackupEngine>> for Source {
+    fn from(engine: Arc<dyn BackupEngine>) -> Self {
+        Self::Engine(engine)
+    }
 }
 
 impl FromStr for Source {
@@ -47,7 +71,15 @@ impl fmt::Display for Source {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             // The rest may hold a password.
             Self::Postgres(_) => f.write_str("postgres:…"),
+            Self::Engine(engine) => write!(f, "{engine}"),
         }
+    }
+}
+
+/// As `Display`: the rest may hold a password.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({self})")
     }
 }
 
@@ -61,6 +93,51 @@ impl Source {
             Self::Postgres(text) => {
                 SourceName::from_text(&self.postgres_database(text).unwrap_or_else(|| "postgres".to_owned()))
             }
+            Self::Engine(engine) => SourceName::from_text(&engine.to_string()),
+        }
+    }
+
+    /// What a configuration may say of it without holding a password, and whether a password was left out.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no connection string.
+    pub(crate) fn without_password(&self) -> Result<(String, bool)> {
+        match self {
+            Self::Sqlite(path) => {
+                let path = std::path::absolute(path).map_err(|e| Error::io("resolve", path, e))?;
+                Ok((format!("sqlite:{}", path.display()), false))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(text) => {
+                let whole = backup_pg::conninfo::Conninfo::parse(text)?;
+                let (short, long) = (whole.display(), whole.for_child());
+                // The short form leaves out what does not tell databases apart, such as how TLS is done.
+                let is_enough = backup_pg::conninfo::Conninfo::parse(&short)?.for_child() == long;
+                Ok((if is_enough { short } else { long }, whole.password().is_some()))
+            }
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres(_) => {
+                Err(Error::new(ErrorKind::Unsupported, "this build has no engine for PostgreSQL"))
+            }
+            Self::Engine(engine) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("no configuration can name {engine}, whose engine is the program's own"),
+            )),
+        }
+    }
+
+    /// Its tables, the largest first.
+    pub(crate) fn tables_by_size(&self, cx: &Context) -> Result<Vec<String>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => backup_sqlite::tables_by_size(path),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(text) => backup_pg::tables_by_size(text, cx),
+            #[allow(unreachable_patterns)]
+            _ => {
+                let _ = cx;
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -72,6 +149,23 @@ impl Source {
                 manifest.source.engine == "postgres"
                     && self.postgres_database(text).as_deref() == Some(manifest.source.database.as_str())
             }
+            // What the engines of this crate made, they also read.
+            Self::Engine(_) => !matches!(manifest.source.engine.as_str(), "sqlite" | "postgres"),
+        }
+    }
+
+    /// Whether both texts lead to the same file, or are the same connection string.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(one), Self::Sqlite(another)) => {
+                let whole = |path: &PathBuf| {
+                    path.canonicalize()
+                        .or_else(|_| std::path::absolute(path))
+                        .unwrap_or_else(|_| path.clone())
+                };
+                whole(one) == whole(another)
+            }
+            (one, another) => one == another,
         }
     }
 
@@ -95,6 +189,7 @@ impl Source {
             Self::Sqlite(path) => Ok(Arc::new(backup_sqlite::SqliteEngine::new(path))),
             #[cfg(feature = "postgres")]
             Self::Postgres(text) => Ok(Arc::new(backup_pg::PgEngine::new(text)?)),
+            Self::Engine(engine) => Ok(Arc::clone(engine)),
             #[allow(unreachable_patterns)]
             other => {
                 Err(Error::new(ErrorKind::Unsupported, format!("this build has no engine for \"{other}\"")))

@@ -9,7 +9,9 @@ use std::{
     process::Command,
 };
 
-use backup::{AdoptOptions, Backups, ErrorKind, Manifest, RestoreOptions, Taken, engine::Target};
+use backup::{
+    AdoptOptions, Backups, ErrorKind, Manifest, Objectives, RestoreOptions, SourceName, Taken, engine::Target,
+};
 use postgres::Server;
 use tempfile::TempDir;
 
@@ -69,9 +71,9 @@ fn every_form_of_pg_dump_is_recognised_counted_and_restorable() {
         assert!(taken.is_good() && dump.exists(), "it stays where it was");
         let target = format!("copy{number}");
         let engine = backup::engine_for(&taken.manifest, None).unwrap();
-        let (_, artifact) = script.backups().find(taken.id().as_str()).unwrap();
+        let copies = script.backups().find(taken.id().as_str()).unwrap();
         let options = RestoreOptions::into(Target::Postgres(script.server.uri(&target)));
-        backup::operation::restore(&artifact, &*engine, &options, &backup::Context::default()).unwrap();
+        backup::operation::restore_from(&copies, &*engine, &options, &backup::Context::default()).unwrap();
         assert_eq!(script.server.psql(&target, "SELECT count(*), max(what) FROM orders"), "500|thing 99");
     }
     let digests: Vec<_> = script
@@ -87,6 +89,68 @@ fn every_form_of_pg_dump_is_recognised_counted_and_restorable() {
         digests.iter().all(|digest| *digest == digests[0]),
         "the same rows, whatever the form: {digests:?}"
     );
+}
+
+/// A shop with a second schema, keys between tables and a partitioned table; and the dumps of parts of it.
+fn dumps_of_parts(script: &Script) -> Vec<(PathBuf, &'static str)> {
+    script.server.psql(
+        "shop",
+        "CREATE TABLE empty(id int);
+         CREATE TABLE items(of int REFERENCES orders, what text);
+         CREATE TABLE days(day date) PARTITION BY RANGE (day);
+         CREATE TABLE january PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         CREATE SCHEMA stocks; CREATE TABLE stocks.prices(day date, close numeric)",
+    );
+    let parts: [(&[&str], &str); 6] = [
+        (&["--schema-only"], "left out rows"),
+        (&["--data-only"], "left out definitions"),
+        (&["--exclude-table-data=orders"], "left out rows"),
+        (&["--table=items"], "left out objects"),
+        (&["--table=stocks.prices"], "left out objects"),
+        (&["--data-only", "--inserts"], "left out definitions"),
+    ];
+    let mut dumps = Vec::new();
+    for (number, (arguments, what)) in parts.into_iter().enumerate() {
+        for form in ["custom", "plain", "directory"] {
+            let form_flag = format!("--format={form}");
+            let all: Vec<&str> = arguments.iter().copied().chain([form_flag.as_str()]).collect();
+            dumps.push((script.dump(&format!("part{number}.{form}"), &all), what));
+        }
+    }
+    dumps
+}
+
+#[test]
+fn a_dump_of_a_part_is_adopted_as_a_part_and_is_never_the_latest() {
+    let script = Script::of_a_shop();
+    let shop = SourceName::new("shop").unwrap();
+    let adopt = |path: &Path| script.backups().adopt(path, Some(&shop), &AdoptOptions::default()).unwrap();
+    for (dump, what) in dumps_of_parts(&script) {
+        let taken = adopt(&dump);
+        assert_eq!(taken.manifest.limited_to().as_deref(), Some(what), "{}", dump.display());
+        assert!(taken.manifest.is_partial() && taken.is_good(), "{}", dump.display());
+    }
+    assert_eq!(script.backups().find("shop/latest").unwrap_err().kind(), ErrorKind::NotFound);
+    let vault = script.backups().vaults().unwrap().remove(0);
+    let status = backup::operation::status(&vault, &Objectives::default(), &backup::Context::default());
+    assert_eq!(status.unwrap().good, 0);
+
+    for whole in [&["--format=custom"][..], &[], &["--inserts"], &["--format=directory"], &["--verbose"]] {
+        let number = script.folder.path().read_dir().unwrap().count();
+        let taken = adopt(&script.dump(&format!("whole{number}"), whole));
+        assert!(!taken.manifest.is_partial(), "{whole:?}: {:?}", taken.manifest.limited_to());
+        assert_eq!(script.backups().find("shop/latest").unwrap().manifest().id, *taken.id());
+    }
+}
+
+#[test]
+fn roles_alone_are_no_backup_of_a_database() {
+    let script = Script::of_a_shop();
+    let path = script.path("globals.sql");
+    let mut command = script.server.tool("pg_dumpall", "postgres");
+    let output = command.args(["--globals-only", "--file"]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(script.adopt(&path).unwrap().manifest.limited_to().as_deref(), Some("left out databases"));
 }
 
 #[test]

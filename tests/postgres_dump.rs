@@ -72,6 +72,46 @@ fn zstd_and_pg_restore_read_what_was_stored() {
     }
 }
 
+#[test]
+fn roles_can_be_left_out_beside_a_dump() {
+    let shop = PgShop::open(15);
+    let with = shop.back_up();
+    let without = shop.back_up_with(&["--no-roles"]);
+    let companions = |id: &str| shop.manifest(id)["companions"].as_array().unwrap().len();
+    assert_eq!((companions(&with), companions(&without)), (1, 0));
+    assert_eq!(shop.manifest(&without)["options"]["no_roles"], true);
+    shop.restore(&without, "copy");
+    is_the_shop(&shop, "copy");
+    shop.folder.backup(&["run", "shop.db", "--no-roles"]).exits(2).says("--no-roles");
+}
+
+/// Text has no inside: what pg_dump would compress in an archive is compressed around it.
+#[test]
+fn a_compression_for_archives_lies_around_text() {
+    for (major, compression, test) in [(15, "pg:gzip:9", "gzip"), (18, "pg:zstd:7", "zstd")] {
+        let shop = PgShop::open(major);
+        let plain = shop.back_up_with(&["--compression", compression, "--format", "plain"]);
+        shop.backup(&["verify", &plain]).exits(0);
+        let stored = shop.stored(&plain, "sql");
+        assert!(
+            Command::new(test).arg("-t").arg(&stored).status().unwrap().success(),
+            "{}",
+            stored.display()
+        );
+        shop.restore(&plain, "copy");
+        is_the_shop(&shop, "copy");
+        for content in ["schema", "data"] {
+            shop.back_up_with(&["--compression", compression, "--content", content]);
+            let latest = format!("latest:{content}");
+            shop.backup(&["verify", &latest]).exits(0);
+            let text = shop.backup(&["cat", &latest]).exits(0).stdout;
+            assert!(text.contains("PostgreSQL database dump complete"), "{text}");
+        }
+        let refused = ["run", &shop.uri(), "--compression", "pg:lz4", "--content", "schema"];
+        shop.backup(&refused).exits(2).says("SQL text cannot be compressed with pg:lz4");
+    }
+}
+
 /// Another program, led where a client program is.
 fn with_environment_of(tool: &Command, program: &str) -> Command {
     let mut command = Command::new(program);

@@ -179,6 +179,27 @@ fn a_database_that_stands_is_replaced_only_when_asked_and_can_be_brought_back() 
     }
 }
 
+/// Whoever pastes it may sit in another shell.
+#[test]
+fn the_line_that_undoes_a_restore_says_what_the_environment_said() {
+    let shop = PgShop::open(15);
+    let id = shop.back_up();
+    shop.execute("DELETE FROM orders");
+    let now = shop.digests("shop");
+    let mut restore = shop.command(&["restore", &id, "--to", "postgres:", "--replace", "--yes", "--json"]);
+    restore.env("PGHOST", shop.server.socket_folder()).env("PGPORT", shop.server.port().to_string());
+    let output = restore.env("PGUSER", "postgres").env("PGDATABASE", "shop").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let restored: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_ne!(shop.digests("shop"), now);
+
+    let mut undo = shop.bare_command_in("sh");
+    let path = format!("{}:{}", shop.server.bin().display(), std::env::var("PATH").unwrap());
+    let undone = undo.args(["-ec", restored["undo"].as_str().unwrap()]).env("PATH", path).status().unwrap();
+    assert!(undone.success(), "{restored}");
+    assert_eq!(shop.digests("shop"), now);
+}
+
 /// As at each start of a container: what has tables is left as it is, and nobody needs to be asked.
 #[test]
 fn a_restore_into_what_is_empty_fills_it_once() {

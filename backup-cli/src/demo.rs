@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -17,7 +16,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{args::DemoArgs, command::Session, output};
+use crate::{args::DemoArgs, command::Session, exit::ExitCode, output};
 
 /// Customers the shop opens with; each has a few orders.
 const CUSTOMERS: u32 = 20_000;

@@ -1,20 +1,47 @@
 //! Exit codes, and the last words before them.
 
 use std::{
-    io::Write,
-    process::ExitCode,
+    io::{self, Write},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use backup::{CancelToken, Error, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::output::Output;
+use crate::output::{self, Output};
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCode(u8);
+
+impl ExitCode {
+    /// Done.
+    pub const SUCCESS: Self = Self(0);
+    /// Not done.
+    pub const FAILURE: Self = Self(1);
+
+    /// The number that a shell sees.
+    pub fn code(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<u8> for ExitCode {
+    fn from(code: u8) -> Self {
+        Self(code)
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.0)
+    }
+}
 
 /// Looked, and it is bad.
 pub(crate) const BAD: u8 = 3;
 
-fn code_of(kind: ErrorKind) -> u8 {
+pub(crate) fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Invalid | ErrorKind::Unsupported => 2,
         ErrorKind::Corrupt => BAD,
@@ -36,6 +63,11 @@ pub(crate) fn failure(error: &Error, output: &Output) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     output.error(error);
+    of(error)
+}
+
+/// The code of an error that was told already.
+pub(crate) fn of(error: &Error) -> ExitCode {
     ExitCode::from(code_of(error.kind()))
 }
 
@@ -52,22 +84,30 @@ fn is_closed_pipe(error: &Error) -> bool {
 }
 
 /// Help and version are no failures; anything else the parser says is a usage error, in JSON where that was asked for.
-#[allow(clippy::print_stdout)]
 pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
     if as_json && error.use_stderr() {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let hint = "See `backup --help`.";
-        println!(
-            "{}",
-            json!({ "error": { "kind": "invalid", "message": message, "hint": hint, "causes": [] } })
-        );
+        let error = json!({ "kind": "invalid", "message": message, "hint": hint, "causes": [] });
+        tell(&json!({ "error": error }));
     } else {
         // A closed terminal is no reason for another error.
         let _ = error.print();
         let _ = std::io::stdout().flush();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Nothing was asked for in a way that could be understood.
+pub(crate) fn unasked(error: &Error) -> ExitCode {
+    tell(&json!({ "error": output::document_of(error) }));
+    of(error)
+}
+
+/// A reader that is gone is no reason for another error.
+fn tell(document: &Value) {
+    let _ = writeln!(io::stdout(), "{document}");
 }
 
 /// The first Ctrl-C or SIGTERM asks the work to stop and clean up; the third ends the process at once.

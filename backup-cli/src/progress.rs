@@ -1,4 +1,4 @@
-//! Progress bars on a terminal, and the events worth a line anywhere.
+//! Progress bars on a terminal, events for programs, and what is worth a line anywhere.
 
 use std::{
     fmt,
@@ -17,12 +17,17 @@ pub(crate) struct Progress {
     output: Output,
     draws: bool,
     current: Mutex<Option<(Step, Instant, ProgressBar)>>,
+    /// When a program was last told how far a step is.
+    told: Mutex<Option<Instant>>,
 }
+
+/// A program is told how far a step is at most so often.
+const PACE: Duration = Duration::from_millis(50);
 
 impl Progress {
     pub(crate) fn new(output: &Output) -> Self {
-        let draws = stderr().is_terminal() && !output.quiet && !output.as_json;
-        Self { output: output.clone(), draws, current: Mutex::new(None) }
+        let draws = stderr().is_terminal() && !output.quiet && !output.as_json && !output.tells_events;
+        Self { output: output.clone(), draws, current: Mutex::new(None), told: Mutex::new(None) }
     }
 
     fn began(&self, step: Step, total: Option<u64>) -> ProgressBar {
@@ -46,8 +51,25 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Tells a program; what tells no more than the event before it is left out.
+    fn pass_on(&self, event: &Event) {
+        if let Event::Progress { .. } = event {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_some_and(|at| at.elapsed() < PACE) {
+                return;
+            }
+            *told = Some(Instant::now());
+        }
+        self.output.event(event);
+    }
+}
+
 impl Observer for Progress {
     fn event(&self, event: &Event) {
+        if self.output.tells_events {
+            return self.pass_on(event);
+        }
         // A panic while drawing must not stop a backup.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -69,7 +91,9 @@ impl Observer for Progress {
                     }
                 }
             }
+            Event::Waiting(whom) => self.output.tell(&format!("waiting: {whom}")),
             Event::Warning(warning) => self.output.warn(warning),
+            Event::Alarm(alarm) => self.output.alarm(&format!("warning: {alarm}")),
             Event::Found(finding) => self.output.finding(finding),
             _ => {}
         }

@@ -15,7 +15,7 @@ use crate::{
     file::FileObject,
     id::Key,
     manifest::{MAX_MANIFEST_BYTES, Manifest, Payload, SourceFacts},
-    pipeline::{self, Encoding},
+    pipeline,
     store::{ObjectReader, Store},
 };
 
@@ -33,6 +33,9 @@ pub trait Artifact: fmt::Debug + Send + Sync {
     fn open_payload(&self) -> Result<Arc<dyn ObjectReader>>;
 
     /// An object beside the payload, by the name the manifest gives it.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there; what the store reports.
     fn open_companion(&self, name: &str) -> Result<Arc<dyn ObjectReader>>;
 
     /// Where the payload lies, for messages.
@@ -63,6 +66,9 @@ impl StoredArtifact {
     }
 
     /// The key of the payload.
+    ///
+    /// # Errors
+    /// `Corrupt` when the manifest's name for it leaves its folder.
     pub fn payload_key(&self) -> Result<Key> {
         Key::new(format!("{}/{}", self.folder, self.manifest.payload.name))
     }
@@ -141,16 +147,17 @@ impl FileArtifact {
         let stem = dates::before(&name);
         let source = crate::id::SourceName::from_text(stem);
         let id = crate::id::BackupId::new(&source, crate::content::Content::Full, taken_at, 1);
-        let encoding = pipeline::sniff(&object)?;
+        let object: Arc<dyn ObjectReader> = Arc::new(object);
+        let (layers, plain_bytes) = pipeline::examine(Arc::clone(&object), &name, cx)?;
         let payload = Payload {
             name,
             bytes: object.size(),
             blake3: String::new(),
-            encoding: encoding.map(Encoding::layer).into_iter().map(str::to_owned).collect(),
-            plain_bytes: pipeline::expected_plain_bytes(&object, encoding)?,
+            encoding: layers.names(),
+            plain_bytes,
             plain_blake3: String::new(),
         };
-        let head = pipeline::first_bytes(Arc::new(object), &payload, HEAD_BYTES, cx)?;
+        let head = pipeline::first_bytes(object, &payload, HEAD_BYTES, cx)?;
         let recognised = recognise(&head)?;
         let facts = SourceFacts::new(source.as_str(), recognised.engine, path.display().to_string());
         let mut manifest = Manifest::new(id, facts, taken_at, payload);

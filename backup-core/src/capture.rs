@@ -1,6 +1,6 @@
 //! What of a source is captured, and in which form: the choices of engines that dump.
 
-use std::{fmt, num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroUsize, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,11 +8,17 @@ use serde_json::{Map, Value};
 use crate::{
     engine::EngineCapabilities,
     error::{Error, ErrorKind, Result},
+    manifest::Manifest,
     pipeline::InsideCompression,
 };
 
-/// The keys under which a manifest's `options` keep what was left out of a backup.
-pub(crate) const SELECTION_KEYS: [&str; 4] = ["tables", "exclude_tables", "exclude_table_data", "schemas"];
+/// Under this key stands what an adopted dump can be seen to lack.
+pub(crate) const LEFT_OUT: &str = "left_out";
+
+/// The keys under which a manifest's `options` keep what was left out of a backup; the first four are those of
+/// [`CaptureOptions`].
+pub(crate) const SELECTION_KEYS: [&str; 5] =
+    ["tables", "exclude_tables", "exclude_table_data", "schemas", LEFT_OUT];
 
 /// The form of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +84,8 @@ pub struct CaptureOptions {
     pub cross_check: bool,
     /// Whether owners and privileges are left out (they can also be left out at restore).
     pub no_owner: bool,
+    /// Whether what belongs to the whole server, its roles with the hashes of their passwords, is not stored beside.
+    pub no_roles: bool,
     /// Compression that the dumping program does itself, inside of its own format.
     pub inside: Option<InsideCompression>,
     /// How long a lock on a table is waited for; `None` is the engine's own limit.
@@ -93,6 +101,13 @@ impl CaptureOptions {
         patterns.into_iter().any(|patterns| !patterns.is_empty())
     }
 
+    /// The tables, schemas and rows it is limited to.
+    pub fn selection(&self) -> Selection {
+        let mut chosen = self.describe();
+        chosen.retain(|key, _| SELECTION_KEYS.contains(&key.as_str()));
+        Selection(Arc::new(chosen))
+    }
+
     /// Refuses what an engine cannot do, by the name of its flag.
     pub(crate) fn require(&self, can: &EngineCapabilities, engine: &dyn fmt::Display) -> Result<()> {
         let asked = [
@@ -100,6 +115,7 @@ impl CaptureOptions {
             (self.format.is_some_and(|format| !can.formats.contains(&format)), "--format"),
             (self.cross_check && !can.cross_check, "--cross-check"),
             (self.no_owner && !can.selective_capture, "--no-owner"),
+            (self.no_roles && !can.selective_capture, "--no-roles"),
             (self.inside.is_some() && can.formats.is_empty(), "a compression inside the dump"),
         ];
         match asked.into_iter().find(|(refused, _)| *refused) {
@@ -123,11 +139,25 @@ impl CaptureOptions {
         if let Some(format) = self.format {
             chosen.insert("format".to_owned(), format.name().into());
         }
-        for (key, is_set) in [("cross_check", self.cross_check), ("no_owner", self.no_owner)] {
+        let flags =
+            [("cross_check", self.cross_check), ("no_owner", self.no_owner), ("no_roles", self.no_roles)];
+        for (key, is_set) in flags {
             if is_set {
                 chosen.insert(key.to_owned(), true.into());
             }
         }
         chosen
+    }
+}
+
+/// The tables, schemas and rows that backups are limited to; the default is to nothing. Made by
+/// [`CaptureOptions::selection`]; cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection(Arc<Map<String, Value>>);
+
+impl Selection {
+    /// Whether an artifact is limited to exactly this.
+    pub fn is_of(&self, manifest: &Manifest) -> bool {
+        SELECTION_KEYS.iter().all(|key| manifest.options.get(*key) == self.0.get(*key))
     }
 }

@@ -5,7 +5,7 @@ use std::{
     num::NonZeroUsize,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -14,6 +14,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
+    encryption::{FileKey, FileKeys, Identity},
     error::{Error, Result},
     event::{Event, Observer, Silent, Step},
 };
@@ -48,7 +49,10 @@ impl CancelToken {
         self.0.raised.load(Ordering::Relaxed) || self.0.parent.as_ref().is_some_and(Self::is_cancelled)
     }
 
-    /// `Err(Cancelled)` once somebody asked.
+    /// Nothing while nobody asked.
+    ///
+    /// # Errors
+    /// `Cancelled` once somebody did.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
@@ -70,6 +74,16 @@ impl Clock for SystemClock {
     }
 }
 
+/// Gives the secret keys when they are needed.
+type IdentitySource = Box<dyn Fn() -> Result<Vec<Identity>> + Send + Sync>;
+
+/// Secret keys, or where they come from.
+#[derive(Default)]
+struct Identities {
+    source: Option<IdentitySource>,
+    loaded: OnceLock<Result<Arc<[Identity]>>>,
+}
+
 /// The surroundings of an operation. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -78,10 +92,13 @@ pub struct Context {
     clock: Arc<dyn Clock>,
     scratch: Option<PathBuf>,
     jobs: NonZeroUsize,
+    identities: Arc<Identities>,
+    file_keys: FileKeys,
 }
 
 impl Default for Context {
-    /// Nobody listens, nobody cancels, the system's time, scratch beside the store, one job per core up to six.
+    /// Nobody listens, nobody cancels, the system's time, scratch beside the store, one job per core up to six, no
+    /// identity.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
@@ -90,6 +107,8 @@ impl Default for Context {
             clock: Arc::new(SystemClock),
             scratch: None,
             jobs: NonZeroUsize::new(cores.min(MAX_DEFAULT_JOBS)).unwrap_or(NonZeroUsize::MIN),
+            identities: Arc::default(),
+            file_keys: FileKeys::default(),
         }
     }
 }
@@ -130,6 +149,57 @@ impl Context {
         self
     }
 
+    /// With the secret keys that encrypted backups are read with; any one of a backup's recipients opens it.
+    #[must_use]
+    pub fn with_identities(mut self, identities: Vec<Identity>) -> Self {
+        self.identities =
+            Arc::new(Identities { source: None, loaded: OnceLock::from(Ok(identities.into())) });
+        self
+    }
+
+    /// With secret keys that are fetched when something encrypted is first met, and then kept: so that nobody is asked
+    /// for a passphrase that is not needed.
+    #[must_use]
+    pub fn with_identities_from(
+        mut self,
+        source: impl Fn() -> Result<Vec<Identity>> + Send + Sync + 'static,
+    ) -> Self {
+        self.identities = Arc::new(Identities { source: Some(Box::new(source)), loaded: OnceLock::new() });
+        self
+    }
+
+    /// With the keys of files that this very operation writes.
+    #[must_use]
+    pub(crate) fn with_file_keys(mut self, keys: FileKeys) -> Self {
+        self.file_keys = keys;
+        self
+    }
+
+    /// The secret keys.
+    ///
+    /// # Errors
+    /// What fetching them returned, each time the same.
+    pub fn identities(&self) -> Result<Arc<[Identity]>> {
+        let fetch = || match &self.identities.source {
+            Some(source) => source().map(Arc::from),
+            None => Ok(Arc::from([])),
+        };
+        match self.identities.loaded.get_or_init(fetch) {
+            Ok(identities) => Ok(Arc::clone(identities)),
+            Err(error) => Err(error.duplicate()),
+        }
+    }
+
+    /// The key of the object with this name, if this operation wrote it.
+    pub(crate) fn file_key(&self, name: &str) -> Option<FileKey> {
+        self.file_keys.get(name)
+    }
+
+    /// Who hears the events.
+    pub fn observer(&self) -> &Arc<dyn Observer> {
+        &self.observer
+    }
+
     /// The token.
     pub fn cancel(&self) -> &CancelToken {
         &self.cancel
@@ -160,7 +230,15 @@ impl Context {
         self.emit(Event::Warning(message.into()));
     }
 
+    /// Tells the observer of something that stopped nothing and must be heard.
+    pub fn alarm(&self, message: impl Into<String>) {
+        self.emit(Event::Alarm(message.into()));
+    }
+
     /// Runs one step between its `Began` and `Ended` events.
+    ///
+    /// # Errors
+    /// `Cancelled` before it begins; what `work` returns.
     pub fn step<T>(&self, step: Step, total: Option<u64>, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.cancel.check()?;
         self.emit(Event::Began { step, total });

@@ -29,6 +29,40 @@ pub const RESTORE: &[&str] = &[
 /// The points between `restore.planned` and `restore.loaded` of a restore that fills a new database on a server.
 pub const LOAD: &[&str] = &["load.created", "load.filled"];
 
+/// The points of copying one artifact to a mirror, in the order they are passed.
+pub const MIRROR: &[&str] = &[
+    "mirror.leased",
+    "mirror.object-written",
+    "mirror.object-finished",
+    "mirror.objects-proven",
+    "mirror.manifest-written",
+    "mirror.committed",
+    "mirror.proofs-copied",
+];
+
+/// The points of mending one artifact from another store, in the order they are passed.
+pub const HEAL: &[&str] = &[
+    "heal.leased",
+    "heal.object-written",
+    "heal.object-finished",
+    "heal.objects-proven",
+    "heal.manifest-written",
+    "heal.committed",
+];
+
+/// The points of a prune that removes something, in the order they are passed.
+pub const PRUNE: &[&str] = &[
+    "prune.leased",
+    "prune.planned",
+    "prune.manifest-removed",
+    "prune.payload-removed",
+    "prune.proofs-removed",
+    "prune.removed",
+];
+
+/// The points of a guard around the work, in the order they are passed; [`RUN`] comes before, [`RESTORE`] between.
+pub const GUARD: &[&str] = &["guard.begun", "guard.ending"];
+
 /// Dies here if the environment says so.
 #[inline]
 pub fn point(name: &str) {

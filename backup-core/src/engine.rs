@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     artifact::Artifact,
     capture::{CaptureOptions, DumpFormat},
+    census::Census,
     content::Content,
     context::Context,
     error::{Error, ErrorKind, Result},
@@ -22,10 +23,18 @@ use crate::{
     verify::{Finding, Level, Subject, Verifier},
 };
 
+pub use crate::{
+    plain_file::{load_file, plan_file},
+    target::{Target, is_connection_string},
+};
+
 /// Knows how to get bytes out of one source and back in. One value stands for one source.
 ///
 /// Nothing an engine does is visible in the vault: it writes into a sink, and the operation decides what becomes of
 /// that. It never changes its source, and a call that fails or is cancelled leaves no session, file or lock behind.
+///
+/// Four methods are required. What the others do by default stands at each: together they are an engine whose payload
+/// is one plain file.
 pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What this engine can do.
     fn capabilities(&self) -> EngineCapabilities;
@@ -40,41 +49,69 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
     fn inspect(&self, cx: &Context) -> Result<SourceReport>;
 
     /// Writes one consistent state of the source into the sink and says what it is.
+    ///
+    /// # Errors
+    /// `Busy`, `Corrupt`, `Unavailable`, `Cancelled`, and what the sink reports; nothing of the capture is kept then.
     fn capture(&self, request: &CaptureRequest, sink: &mut dyn PayloadSink, cx: &Context)
     -> Result<Captured>;
 
-    /// The checks of an artifact's content that belong to a level beyond `checksum`.
-    fn verifiers(&self, manifest: &Manifest, level: Level) -> Vec<Box<dyn Verifier>>;
+    /// The checks of an artifact's content that belong to a level beyond `checksum`; by default none, and a payload
+    /// that decodes to the manifest's bytes is sound.
+    fn verifiers(&self, _manifest: &Manifest, _level: Level) -> Vec<Box<dyn Verifier>> {
+        Vec::new()
+    }
 
-    /// Says what a restore would do, without doing any of it.
+    /// Says what a restore would do, without doing any of it; by default as [`plan_file`] does for one plain file.
     ///
     /// # Errors
-    /// `AlreadyExists` when the target holds data and `replace` was not given; `Busy` when somebody uses it.
+    /// `AlreadyExists` when the target holds data and `replace` was not given; `Busy` when somebody uses it;
+    /// `Unsupported` when the request asks for what this engine cannot do.
     fn plan_restore(
         &self,
         manifest: &Manifest,
         request: &RestoreRequest,
-        cx: &Context,
-    ) -> Result<RestorePlan>;
+        _cx: &Context,
+    ) -> Result<RestorePlan> {
+        plan_file(manifest, request)
+    }
 
-    /// Loads an artifact beside its target. The target is not touched.
-    fn load(&self, artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>>;
-
-    /// A target for a drill: inside a scratch folder, or a new database on the server of `on`, else of the source.
-    fn scratch_target(&self, scratch: &Scratch, on: Option<&Target>) -> Result<Target>;
-
-    /// Writes one table of an artifact as reviewable text.
+    /// Loads an artifact beside its target, which is not touched; by default as [`load_file`] does for one plain file.
     ///
     /// # Errors
-    /// `NotFound` when the artifact has no such table, naming those it has.
+    /// `Corrupt` when the payload is damaged; what the target's disk or server reports. Nothing stays beside it then.
+    fn load(&self, artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>> {
+        load_file(artifact, plan, cx)
+    }
+
+    /// A target for a drill: inside a scratch folder (by default a file there), or a new database on the server of
+    /// `on`, else of the source.
+    ///
+    /// # Errors
+    /// `Invalid` when `on` is nothing that it can drill on.
+    fn scratch_target(&self, scratch: &Scratch, on: Option<&Target>) -> Result<Target> {
+        match on {
+            Some(server) => {
+                Err(Error::invalid(format!("a drill of {self} needs no server such as \"{server}\"")))
+            }
+            None => Ok(Target::Path(scratch.path().join("drill"))),
+        }
+    }
+
+    /// Writes one table of an artifact as reviewable text, and returns its rows.
+    ///
+    /// # Errors
+    /// `NotFound` when the artifact has no such table, naming those it has; `Unsupported` where it has none at all.
     fn extract(
         &self,
         subject: &Subject<'_>,
-        table: &str,
-        format: ExtractFormat,
-        out: &mut dyn Write,
-        cx: &Context,
-    ) -> Result<u64>;
+        _table: &str,
+        _format: ExtractFormat,
+        _out: &mut dyn Write,
+        _cx: &Context,
+    ) -> Result<u64> {
+        let id = &subject.artifact().manifest().id;
+        Err(Error::new(ErrorKind::Unsupported, format!("\"{id}\" has no tables to extract")))
+    }
 
     /// Writes an artifact as SQL text that the database's own shell reads.
     ///
@@ -86,11 +123,23 @@ pub trait BackupEngine: fmt::Debug + fmt::Display + Send + Sync + 'static {
             .with_hint("`backup cat` without --format gives its bytes as they are."))
     }
 
+    /// Counts the rows of every table of the live source, and hashes its definitions, in one snapshot.
+    ///
+    /// Takes as long as the database needs to count its rows; waits for no lock for more than a minute.
+    ///
+    /// # Errors
+    /// `Unsupported` where rows cannot be counted; `Busy` when somebody keeps a table locked.
+    fn census(&self, _cx: &Context) -> Result<Census> {
+        Err(Error::new(ErrorKind::Unsupported, format!("{self} cannot be counted")))
+    }
+
     /// Says what an artifact that somebody else made holds: everything a capture would have said of it.
     ///
     /// # Errors
     /// `Corrupt` when it is damaged or cut short; `Unsupported` when it is nothing this engine makes.
-    fn describe(&self, subject: &Subject<'_>, cx: &Context) -> Result<Captured>;
+    fn describe(&self, _subject: &Subject<'_>, _cx: &Context) -> Result<Captured> {
+        Err(Error::new(ErrorKind::Unsupported, format!("nothing can be adopted for {self}")))
+    }
 }
 
 /// What an engine can do.
@@ -195,15 +244,27 @@ impl CaptureRequest {
 /// until a worker is free, which is how a slow store slows the reading down.
 pub trait PayloadSink {
     /// Room for the next bytes; never empty.
+    ///
+    /// # Errors
+    /// What compressing or storing the bytes before reported; the capture has to end with it.
     fn space(&mut self) -> Result<&mut [u8]>;
 
     /// Takes the first `count` bytes of `space` as written.
+    ///
+    /// # Errors
+    /// As [`PayloadSink::space`].
     fn advance(&mut self, count: usize) -> Result<()>;
 
     /// Throws away everything written so far, for captures that find out late that they must begin again.
+    ///
+    /// # Errors
+    /// What giving up the bytes so far reports.
     fn restart(&mut self) -> Result<()>;
 
     /// Stores a small object beside the payload, e.g. the roles of a cluster as `globals.sql`.
+    ///
+    /// # Errors
+    /// What storing it reports; the capture has to end with it.
     fn companion(&mut self, suffix: &str, bytes: &[u8]) -> Result<()>;
 }
 
@@ -238,6 +299,9 @@ pub struct Captured {
     pub schema_fingerprint: Option<String>,
     /// What else is worth knowing.
     pub facts: BTreeMap<String, Value>,
+    /// What the payload can be seen to lack, e.g. `rows`: such an artifact alone does not bring its source back. An
+    /// adopted one is partial then; what a run leaves out, its options say.
+    pub left_out: Vec<String>,
     /// Faults of the source seen on the way.
     pub findings: Vec<Finding>,
     /// The artifact this one cannot do without.
@@ -257,82 +321,12 @@ impl Captured {
             counted: false,
             schema_fingerprint: None,
             facts: BTreeMap::new(),
+            left_out: Vec::new(),
             findings: Vec::new(),
             requires: None,
             wal: None,
             tools: BTreeMap::new(),
         }
-    }
-}
-
-/// Where a restore goes.
-///
-/// `Display` and `Debug` show no password.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Target {
-    /// An SQLite database file.
-    SqliteFile(PathBuf),
-    /// A PostgreSQL database, as a connection string without password.
-    Postgres(String),
-    /// A path whose meaning is the engine's: a database file, or a folder for physical restores.
-    Path(PathBuf),
-}
-
-/// Reads a target as people write it: `sqlite:PATH`, `postgres://…/db`, or a path.
-impl From<&str> for Target {
-    fn from(text: &str) -> Self {
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            return Self::SqliteFile(PathBuf::from(path.strip_prefix("//").unwrap_or(path)));
-        }
-        if is_connection_string(text) {
-            Self::Postgres(text.to_owned())
-        } else {
-            Self::Path(PathBuf::from(text))
-        }
-    }
-}
-
-/// Whether a text names a PostgreSQL database: a URI, or pairs such as `host=db1 dbname=shop`.
-pub fn is_connection_string(text: &str) -> bool {
-    const KEYWORDS: [&str; 10] = [
-        "host", "hostaddr", "port", "dbname", "user", "password", "service", "passfile", "sslmode", "options",
-    ];
-    let keyword = text.trim_start().split_once('=').map(|(keyword, _)| keyword.trim_end());
-    text.starts_with("postgres:")
-        || text.starts_with("postgresql:")
-        || keyword.is_some_and(|keyword| KEYWORDS.contains(&keyword))
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SqliteFile(path) | Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Postgres(database) => f.write_str(&without_password(database)),
-        }
-    }
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SqliteFile(path) => f.debug_tuple("SqliteFile").field(path).finish(),
-            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
-            Self::Postgres(database) => f.debug_tuple("Postgres").field(&without_password(database)).finish(),
-        }
-    }
-}
-
-/// A connection string without what stands between `:` and `@`; one with a `password` parameter is not shown at all.
-fn without_password(database: &str) -> String {
-    if database.to_ascii_lowercase().contains("password") {
-        return "postgres:…".to_owned();
-    }
-    let Some((scheme, rest)) = database.split_once("://") else { return database.to_owned() };
-    let Some((user, place)) = rest.rsplit_once('@') else { return database.to_owned() };
-    match user.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:…@{place}"),
-        None => database.to_owned(),
     }
 }
 
@@ -422,13 +416,24 @@ impl RestorePlan {
 /// A database loaded beside its target, not yet in its place. Dropping it throws it away.
 pub trait Staged: fmt::Debug {
     /// Compares it with the manifest and checks its integrity; nothing found means it may take its place.
+    ///
+    /// # Errors
+    /// Only when it could not be looked at.
     fn prove(&mut self, cx: &Context) -> Result<Vec<Finding>>;
 
-    /// Runs a query in it and returns the first row, columns joined by `|`.
-    fn query(&mut self, sql: &str) -> Result<Option<String>>;
+    /// Runs a query in it and returns the first row, columns joined by `|`; `None` is no row.
+    ///
+    /// # Errors
+    /// What the database says of the query; by default `Unsupported`.
+    fn query(&mut self, _sql: &str) -> Result<Option<String>> {
+        Err(Error::new(ErrorKind::Unsupported, "what was restored answers no queries"))
+    }
 
     /// Puts it in the target's place and keeps what stood there. Until this returns, the target is the old database
     /// whole; afterwards it is the new one whole; a crash leaves one of the two.
+    ///
+    /// # Errors
+    /// `Busy` when somebody began to use the target since it was planned; the target is the old database then.
     fn swap(self: Box<Self>, cx: &Context) -> Result<Swapped>;
 }
 

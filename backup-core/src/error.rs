@@ -18,7 +18,7 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [`Error`]. Most callers need only its predicates, such as [`Error::is_retryable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -30,6 +30,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// Permission is missing.
     Denied,
+    /// The store keeps the object until a date that it was told; asking again before changes nothing.
+    Locked,
     /// A disk or store has no room.
     NoSpace,
     /// Somebody else holds the source, the target or the vault; the same call may succeed later.
@@ -54,6 +56,7 @@ impl ErrorKind {
             Self::NotFound => "not-found",
             Self::AlreadyExists => "already-exists",
             Self::Denied => "denied",
+            Self::Locked => "locked",
             Self::NoSpace => "no-space",
             Self::Busy => "busy",
             Self::Corrupt => "corrupt",
@@ -159,6 +162,16 @@ impl Error {
     /// Whether the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Busy | ErrorKind::Unavailable)
+    }
+
+    /// Whether somebody else holds the source, the target or the vault: wait, or say who.
+    pub fn is_busy(&self) -> bool {
+        self.kind() == ErrorKind::Busy
+    }
+
+    /// Whether the request itself has to be changed: no retry and nothing outside the program mends it.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Invalid | ErrorKind::Unsupported)
     }
 
     /// Whether the thing that was named does not exist.

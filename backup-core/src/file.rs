@@ -21,14 +21,39 @@ pub struct FileObject {
 }
 
 impl FileObject {
-    /// Opens a regular file.
+    /// Opens a regular file; `path` may be a link to it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Denied`; `Invalid` when it is no regular file.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        Self::opened(path, true)
+    }
+
+    /// Opens a regular file that is no link, as a store's objects are.
+    ///
+    /// # Errors
+    /// `Corrupt` when something else stands there: a link, a folder, a pipe, a device.
+    pub fn open_object(path: &Path) -> Result<Self> {
+        let kind = fs::symlink_metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
+        if !kind.is_file() {
+            let what = if kind.is_symlink() { "a symbolic link" } else { "no regular file" };
+            return Err(Error::corrupt(format!("\"{}\" is {what}", path.display())));
+        }
+        Self::opened(path, false)
+    }
+
+    fn opened(path: &Path, follow: bool) -> Result<Self> {
+        let file = platform::open_at_once(path, follow).map_err(|e| Error::io("open", path, e))?;
         let meta = file.metadata().map_err(|e| Error::io("examine", path, e))?;
         if !meta.is_file() {
             return Err(Error::invalid(format!("\"{}\" is not a regular file", path.display())));
         }
         Ok(Self { path: path.to_owned(), file, size: meta.len() })
+    }
+
+    /// Whether nobody holds a lock on it.
+    pub fn is_unlocked(&self) -> bool {
+        self.file.try_lock().is_ok()
     }
 
     /// Where it lies.
@@ -54,6 +79,9 @@ impl ObjectReader for FileObject {
 }
 
 /// A whole small file.
+///
+/// # Errors
+/// `NotFound`, `Denied`; `Corrupt` when it is larger than `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
     let mut bytes = Vec::new();
@@ -65,21 +93,33 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// Creates a file only its owner can read; never replaces.
+///
+/// # Errors
+/// `AlreadyExists`, `Denied`, `NoSpace`.
 pub fn create_private(path: &Path) -> Result<File> {
     platform::private_file().open(path).map_err(|e| Error::io("create", path, e))
 }
 
 /// Writes a whole small private file; never replaces.
+///
+/// # Errors
+/// As [`create_private`]; a file that could not be written whole stays.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     create_private(path)?.write_all(bytes).map_err(|e| Error::io("write", path, e))
 }
 
 /// Creates a folder, and those above it, that only their owner can enter.
+///
+/// # Errors
+/// `Denied`, `NoSpace`; what stands there and is no folder.
 pub fn create_private_folder(path: &Path) -> Result<()> {
     platform::create_private_folder(path).map_err(|e| Error::io("create the folder", path, e))
 }
 
 /// Renames, replacing what stood there.
+///
+/// # Errors
+/// What the system reports; both names are as they were then.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|e| {
         Error::from_io(format!("could not rename \"{}\" to \"{}\"", from.display(), to.display()), e)
@@ -87,11 +127,17 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Removes a file.
+///
+/// # Errors
+/// `NotFound`, `Denied`.
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|e| Error::io("remove", path, e))
 }
 
 /// Removes a file if it is there.
+///
+/// # Errors
+/// `Denied`.
 pub fn remove_if_present(path: &Path) -> Result<()> {
     match remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -100,11 +146,17 @@ pub fn remove_if_present(path: &Path) -> Result<()> {
 }
 
 /// Makes a file's bytes durable.
+///
+/// # Errors
+/// What the disk reports: the bytes may be lost.
 pub fn sync(file: &File, path: &Path) -> Result<()> {
     file.sync_all().map_err(|e| Error::io("make durable", path, e))
 }
 
 /// Makes a folder's names durable.
+///
+/// # Errors
+/// What the disk reports: names made since the last time may be lost.
 pub fn sync_folder(path: &Path) -> Result<()> {
     platform::sync_folder(path).map_err(|e| Error::io("make durable", path, e))
 }
@@ -118,6 +170,9 @@ pub fn folder_of(path: &Path) -> &Path {
 }
 
 /// Free bytes on the disk that holds `path`, for this user.
+///
+/// # Errors
+/// What the system reports of the path.
 pub fn free_space(path: &Path) -> Result<u64> {
     fs4::available_space(path).map_err(|e| Error::io("measure the free space of", path, e))
 }

@@ -100,6 +100,16 @@ impl BackupId {
         &self.text
     }
 
+    /// When its backup began, as its text carries it, and its number among those of that second: ids of one source and
+    /// content sort by this as their backups were taken.
+    pub fn order(&self) -> (&str, u32) {
+        let tail = self.text.get(self.source_len + self.content.name().len() + 2..).unwrap_or_default();
+        match tail.split_once('-') {
+            Some((instant, number)) => (instant, number.parse().unwrap_or(1)),
+            None => (tail, 1),
+        }
+    }
+
     /// The source's name.
     pub fn source(&self) -> SourceName {
         SourceName(self.text[..self.source_len].to_owned())
@@ -166,7 +176,7 @@ pub fn compact_instant(instant: Timestamp) -> String {
     instant.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-fn is_compact_instant(text: &str) -> bool {
+pub(crate) fn is_compact_instant(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 16
         && bytes[8] == b'T'
@@ -243,6 +253,8 @@ mod tests {
             prop_assert_eq!(&read, &id);
             prop_assert_eq!(read.source(), source);
             prop_assert_eq!(read.content(), content);
+            let instant = compact_instant(Timestamp::from_second(seconds).unwrap());
+            prop_assert_eq!(read.order(), (instant.as_str(), collision));
             prop_assert!(Key::new(id.as_str()).is_ok());
         }
 

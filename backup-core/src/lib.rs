@@ -9,11 +9,15 @@
 //! Everything here blocks; nothing here makes a runtime. The crate `backup` has the asynchronous door.
 
 pub mod artifact;
+pub mod cache;
 pub mod capture;
+pub mod catalogue;
+pub mod census;
 pub mod content;
 pub mod context;
 pub mod crash;
 mod dates;
+pub mod encryption;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -21,14 +25,20 @@ pub mod file;
 pub mod guardrail;
 pub mod id;
 pub mod manifest;
+pub mod mirror;
 pub mod operation;
+pub mod parallel;
 pub mod pipeline;
+mod plain_file;
 mod platform;
 pub mod proof;
+mod proofs;
 pub mod retention;
 pub mod scratch;
+mod seal;
 pub mod selector;
 pub mod store;
+mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod vault;

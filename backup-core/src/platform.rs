@@ -18,6 +18,22 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
+/// Opens for reading. Never waits, as a pipe would for its writer.
+#[cfg(unix)]
+pub(crate) fn open_at_once(path: &Path, follow: bool) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    let flags = if follow { OFlags::NONBLOCK } else { OFlags::NONBLOCK | OFlags::NOFOLLOW };
+    let mut options = OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    options.read(true).open(path)
+}
+
+/// Opens for reading. Pipes have no names among files here.
+#[cfg(windows)]
+pub(crate) fn open_at_once(path: &Path, _follow: bool) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Options that create a file only its owner can read.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();

@@ -42,9 +42,24 @@ pub struct Proof {
     /// Versions of the programs that looked.
     #[serde(default)]
     pub tools: BTreeMap<String, String>,
+    /// What an encrypted payload was decrypted with; `None` when it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyUsed>,
     /// Keys of later formats, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// What an encrypted payload was decrypted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum KeyUsed {
+    /// The key that its own run had encrypted it with and forgot thereafter: the bytes are proven, and that a
+    /// recipient's key opens them is not.
+    Run,
+    /// The secret key of one of its recipients.
+    Identity,
 }
 
 /// A smoke query and what it answered.

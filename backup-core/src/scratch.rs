@@ -50,7 +50,7 @@ impl Scratch {
     fn beside(folder: Option<&Path>, needed: u64, cx: &Context) -> Result<Self> {
         let scratch = match (cx.scratch(), folder) {
             (Some(chosen), _) => Self::create_in(chosen)?,
-            (None, Some(local)) => match Self::create_in(&local.join(SCRATCH_FOLDER)) {
+            (None, Some(local)) => match Self::create_in_store(&local.join(SCRATCH_FOLDER)) {
                 Err(error) if error.kind() == ErrorKind::Denied => Self::create_in(&cache_folder()?)?,
                 other => other?,
             },
@@ -60,7 +60,19 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// In a store that others can write to, a link would lead what is decoded, and what is swept, somewhere else.
+    fn create_in_store(root: &Path) -> Result<Self> {
+        if fs::symlink_metadata(root).is_ok_and(|meta| meta.is_symlink()) {
+            return Err(Error::corrupt(format!("the folder \"{}\" is a symbolic link", root.display()))
+                .with_hint("Name the folder for working copies with --scratch or BACKUP_SCRATCH instead."));
+        }
+        Self::create_in(root)
+    }
+
     /// A scratch folder below `root`, which is made if it is missing; first clears what killed owners left there.
+    ///
+    /// # Errors
+    /// What making a folder there reports.
     pub fn create_in(root: &Path) -> Result<Self> {
         let folder = match make_folder(root) {
             // The last scratch beside this one was dropped in between, and took the root with it.
@@ -79,6 +91,9 @@ impl Scratch {
     }
 
     /// Refuses when fewer than `needed` bytes are free.
+    ///
+    /// # Errors
+    /// `NoSpace`.
     pub fn require(&self, needed: u64) -> Result<()> {
         let free = file::free_space(&self.folder)?;
         if free >= needed {
@@ -112,6 +127,9 @@ fn make_folder(root: &Path) -> Result<PathBuf> {
 }
 
 /// Removes the scratch folders whose owners died.
+///
+/// # Errors
+/// What listing or removing there reports.
 pub fn sweep(root: &Path) -> Result<usize> {
     let mut removed = 0;
     let entries = fs::read_dir(root).map_err(|e| Error::io("list", root, e))?;

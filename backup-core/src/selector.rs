@@ -3,7 +3,8 @@
 use std::{str::FromStr, sync::Arc};
 
 use crate::{
-    artifact::{Artifact, StoredArtifact},
+    artifact::StoredArtifact,
+    capture::Selection,
     content::Content,
     context::Context,
     error::{Error, ErrorKind, Result},
@@ -11,7 +12,6 @@ use crate::{
     id::{BackupId, SourceName},
     store::Store,
     vault::{Vault, no_such_backup},
-    verify::Finding,
 };
 
 /// How people name a backup.
@@ -24,6 +24,8 @@ pub enum Selector {
         source: Option<SourceName>,
         /// What it holds.
         content: Content,
+        /// What the source's job is limited to; by default nothing, so that partial backups are passed over.
+        selection: Selection,
     },
     /// A whole id, or the beginning of exactly one.
     Prefix(String),
@@ -38,10 +40,10 @@ impl FromStr for Selector {
             None => (None, text),
         };
         if rest == "latest" {
-            return Ok(Self::Latest { source, content: Content::Full });
+            return Ok(Self::Latest { source, content: Content::Full, selection: Selection::default() });
         }
         if let Some(content) = rest.strip_prefix("latest:") {
-            return Ok(Self::Latest { source, content: content.parse()? });
+            return Ok(Self::Latest { source, content: content.parse()?, selection: Selection::default() });
         }
         let is_id_text =
             !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
@@ -57,12 +59,15 @@ impl Selector {
     /// The artifact it names in a store, and the vault it lies in.
     ///
     /// # Errors
-    /// `NotFound` when there is none; `Invalid` when there are several.
+    /// `NotFound` when there is none; `Invalid` when there are several; `Corrupt` when the one it names cannot be used.
     ///
-    /// Manifests that cannot be used are passed over, and told as `Found` events: the newest may be among them.
+    /// For `latest`, manifests that cannot be used are passed over, and those newer than the one that is returned are
+    /// told as `Found` events.
     pub fn resolve(&self, store: &Arc<dyn Store>, cx: &Context) -> Result<(Vault, StoredArtifact)> {
         match self {
-            Self::Latest { source, content } => latest(store, source.as_ref(), *content, cx),
+            Self::Latest { source, content, selection } => {
+                latest(store, source.as_ref(), *content, selection, cx)
+            }
             Self::Prefix(text) => by_prefix(store, text),
         }
     }
@@ -72,6 +77,7 @@ fn latest(
     store: &Arc<dyn Store>,
     source: Option<&SourceName>,
     content: Content,
+    selection: &Selection,
     cx: &Context,
 ) -> Result<(Vault, StoredArtifact)> {
     let mut vaults = Vault::all(store)?;
@@ -83,10 +89,11 @@ fn latest(
             .with_hint(format!("Name one: {}/latest, {}/latest …", first.source(), second.source())));
     }
     let vault = vaults.pop().ok_or_else(|| no_such_backup("latest", &**store))?;
-    let catalogue = vault.catalogue(Some(content))?;
-    catalogue.damaged.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
-    match catalogue.newest_good(content) {
-        Some(newest) => Ok((vault, newest.clone())),
+    let vault = vault.with_selection(selection.clone());
+    let (newest, damaged) = vault.newest_good(content)?;
+    damaged.into_iter().for_each(|finding| cx.emit(Event::Found(finding)));
+    match newest {
+        Some(newest) => Ok((vault, newest)),
         None => {
             let message = format!("\"{}\" has no good {content} backup in {store}", vault.source());
             Err(Error::new(ErrorKind::NotFound, message)
@@ -101,29 +108,20 @@ fn by_prefix(store: &Arc<dyn Store>, text: &str) -> Result<(Vault, StoredArtifac
         let artifact = vault.artifact(&id)?;
         return Ok((vault, artifact));
     }
-    let (mut matches, mut unusable) = (Vec::new(), Vec::new());
+    let mut matches = Vec::new();
     for vault in Vault::all(store)? {
         let related = vault.source().as_str().starts_with(text) || text.starts_with(vault.source().as_str());
         if related {
-            let catalogue = vault.catalogue(None)?;
-            let name_of =
-                |finding: &Finding| finding.object.rsplit('/').next().unwrap_or_default().to_owned();
-            unusable
-                .extend(catalogue.damaged.into_iter().filter(|finding| name_of(finding).starts_with(text)));
-            let artifacts = catalogue.artifacts.into_iter();
-            let matching = artifacts.filter(|artifact| artifact.manifest().id.as_str().starts_with(text));
-            matches.extend(matching.map(|artifact| (vault.clone(), artifact)));
+            matches.extend(vault.ids_beginning(text)?.into_iter().map(|id| (vault.clone(), id)));
         }
     }
-    match (matches.len(), unusable.first()) {
-        (0, Some(finding)) => Err(Error::corrupt(format!("\"{text}\" cannot be used: {finding}"))),
-        (0, None) => Err(no_such_backup(text, &**store)),
-        (1, _) => Ok(matches.remove(0)),
-        (several, _) => {
-            let ids: Vec<&str> =
-                matches.iter().rev().take(3).map(|(_, a)| a.manifest().id.as_str()).collect();
-            Err(Error::invalid(format!("\"{text}\" is the beginning of {several} backups"))
-                .with_hint(format!("Type more of it; the newest are {}.", ids.join(", "))))
+    match matches.as_slice() {
+        [] => Err(no_such_backup(text, &**store)),
+        [(vault, id)] => Ok((vault.clone(), vault.artifact(id)?)),
+        several => {
+            let newest: Vec<&str> = several.iter().rev().take(3).map(|(_, id)| id.as_str()).collect();
+            Err(Error::invalid(format!("\"{text}\" is the beginning of {} backups", several.len()))
+                .with_hint(format!("Type more of it; the newest are {}.", newest.join(", "))))
         }
     }
 }
@@ -137,6 +135,7 @@ mod tests {
         let latest = |source: Option<&str>, content| Selector::Latest {
             source: source.map(|s| SourceName::new(s).unwrap()),
             content,
+            selection: Selection::default(),
         };
         assert_eq!("latest".parse::<Selector>().unwrap(), latest(None, Content::Full));
         assert_eq!("latest:schema".parse::<Selector>().unwrap(), latest(None, Content::Schema));

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    id::Key,
+    id::{Key, SourceName},
+    verify::Finding,
 };
 
 /// A place that keeps named, immutable objects: a local folder, a synced folder, a bucket.
@@ -30,15 +31,83 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Starts an object of unknown size.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSpace`, `Unavailable`; `AlreadyExists` may come now or at `finish`.
     fn put(&self, key: &Key, mode: PutMode) -> Result<Box<dyn ObjectWriter>>;
 
     /// Opens an object for reading by range.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied`, `Unavailable`; `Corrupt` where something else stands under that name.
     fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>>;
 
     /// The objects and folders directly below `folder` (empty: the root), by name; an absent folder is empty.
+    ///
+    /// # Errors
+    /// `Denied`, `Unavailable`.
     fn list(&self, folder: &str) -> Result<Listing>;
 
+    /// Every object below `folder` (empty: the root), however deep, by key; an absent folder is empty.
+    ///
+    /// By default asked folder by folder; a store that can list deeply at once should.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
+        let (mut objects, mut waiting) = (Vec::new(), vec![folder.to_owned()]);
+        while let Some(folder) = waiting.pop() {
+            let listing = self.list(&folder)?;
+            objects.extend(listing.objects);
+            let inside = |name: String| if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            waiting.extend(listing.folders.into_iter().map(inside));
+        }
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// A whole small object; a store to which each request is a journey takes one for it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is larger than `limit` bytes.
+    fn get(&self, key: &Key, limit: u64) -> Result<Vec<u8>> {
+        let object = self.open(key)?;
+        if object.size() > limit {
+            return Err(Error::corrupt(format!(
+                "object \"{key}\" in {self} has {} bytes where at most {limit} make sense",
+                object.size()
+            )));
+        }
+        let mut bytes = vec![0; usize::try_from(object.size()).unwrap_or(0)];
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match object.read_at(done as u64, rest) {
+                Ok(0) => {
+                    return Err(Error::corrupt(format!("object \"{key}\" in {self} ended while being read")));
+                }
+                Ok(count) => done += count,
+                Err(error) => return Err(error.context(format!("could not read object \"{key}\" in {self}"))),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// How many small objects are best read at once: 16 where each answer is waited for (the default), about one per
+    /// core where nothing is.
+    fn parallel_reads(&self) -> usize {
+        16
+    }
+
+    /// What tells this store from every other in which an object of the same name may be another one: scheme,
+    /// endpoint, bucket and folder, never a credential. By default what it displays as.
+    fn identity(&self) -> String {
+        self.to_string()
+    }
+
     /// Removes an object.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied`; `Locked` where the store keeps it until a date.
     fn delete(&self, key: &Key) -> Result<()>;
 
     /// Takes the exclusive right to write below `folder`, until the lease is dropped or its process dies.
@@ -49,13 +118,33 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Removes what killed writers left invisible below `folder`; only called by the holder of its lease.
     /// Returns how many there were.
+    ///
+    /// # Errors
+    /// `Denied`, `Unavailable`; what was removed until then is gone.
     fn sweep(&self, folder: &str) -> Result<usize>;
 
     /// Free bytes, where the store has an end.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be asked.
     fn free_space(&self) -> Result<Option<u64>>;
 
     /// A local folder on the store's own disk where working copies may lie, if there is one.
     fn local_folder(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Files below `folder` that a sync client made of two versions of an object, or left beside it under another
+    /// name. They are never listed as objects; a store that nobody synchronizes has none.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn conflicts(&self, _folder: &str) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    /// The only source whose objects it takes, where there is one; by default it takes any.
+    fn only_source(&self) -> Option<&SourceName> {
         None
     }
 
@@ -68,6 +157,9 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
 /// A store that can give an object a second, moving name for people (never read by us).
 pub trait LatestLink {
     /// Points `folder/latest.<extensions>` at the object; older `latest.*` names go.
+    ///
+    /// # Errors
+    /// What making a name there reports; the older name may be gone then.
     fn point_latest(&self, key: &Key, extensions: &str) -> Result<()>;
 }
 
@@ -79,12 +171,25 @@ pub struct Capabilities {
     pub create_only: bool,
     /// A finished object survives a power cut of this machine.
     pub durable: bool,
+    /// How far its bytes have to travel.
+    pub nearness: Nearness,
+}
+
+/// How far a store's bytes have to travel: of several copies the nearest is read first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nearness {
+    /// On a disk of this machine.
+    Local,
+    /// In a folder that a sync client keeps; bytes may have to be fetched first.
+    Synced,
+    /// Behind a network.
+    Network,
 }
 
 impl Capabilities {
-    /// The capabilities of a store that keeps the whole contract.
+    /// The capabilities of a store that keeps the whole contract, behind a network.
     pub fn full() -> Self {
-        Self { create_only: true, durable: true }
+        Self { create_only: true, durable: true, nearness: Nearness::Network }
     }
 }
 
@@ -100,6 +205,10 @@ pub enum PutMode {
 /// An object being written. Dropped unfinished, it never existed.
 pub trait ObjectWriter: Write + Send {
     /// Makes the object durable and visible.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when somebody else created it meanwhile; `NoSpace`, `Unavailable`. The object is not visible
+    /// then; after `Unavailable` it may be.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
@@ -109,6 +218,9 @@ pub trait ObjectReader: fmt::Debug + Send + Sync {
     fn size(&self) -> u64;
 
     /// Reads at `offset`, at least one byte unless at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` when the store gives other bytes than it said; `NotFound` when it is gone; `Unavailable`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
 }
 
@@ -137,26 +249,10 @@ pub struct Listing {
 
 /// Conveniences over any [`Store`].
 pub trait StoreExt: Store {
-    /// A whole small object.
+    /// Writes a whole small object.
     ///
     /// # Errors
-    /// `Corrupt` when it is larger than `limit` bytes.
-    fn get(&self, key: &Key, limit: u64) -> Result<Vec<u8>> {
-        let object = self.open(key)?;
-        if object.size() > limit {
-            return Err(Error::corrupt(format!(
-                "object \"{key}\" in {self} has {} bytes where at most {limit} make sense",
-                object.size()
-            )));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(object.size()).unwrap_or(0));
-        SequentialReader::new(object)
-            .read_to_end(&mut bytes)
-            .map_err(|e| Error::from_io(format!("could not read object \"{key}\" in {self}"), e))?;
-        Ok(bytes)
-    }
-
-    /// Writes a whole small object.
+    /// As [`Store::put`] and [`ObjectWriter::finish`].
     fn put_bytes(&self, key: &Key, bytes: &[u8], mode: PutMode) -> Result<()> {
         let mut writer = self.put(key, mode)?;
         writer
@@ -166,6 +262,9 @@ pub trait StoreExt: Store {
     }
 
     /// Whether an object stands under this key.
+    ///
+    /// # Errors
+    /// As [`Store::open`], `NotFound` excepted.
     fn exists(&self, key: &Key) -> Result<bool> {
         match self.open(key) {
             Ok(_) => Ok(true),

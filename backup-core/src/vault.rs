@@ -1,24 +1,33 @@
-//! All artifacts of one source in one store: layout, commit protocol, catalogue.
+//! All artifacts of one source in one store: layout and commit protocol. Its catalogue has a file of its own.
 //!
 //! An artifact begins to exist when its manifest is created, after its payload is stored and proven, and ceases to
 //! exist when its manifest is deleted, before its payload is. Everything else in the vault's folders is invisible.
 
-use std::{io::Write, sync::Arc};
+mod removal;
+
+use std::{collections::BTreeSet, io::Write, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use crate::catalogue::Catalogue;
 use crate::{
-    artifact::{Artifact, StoredArtifact},
+    artifact::StoredArtifact,
+    cache::{Cache, Remembered},
+    capture::Selection,
     content::Content,
     context::Context,
     crash,
     error::{Error, Result},
-    id::{BackupId, Key, SourceName, compact_instant},
-    manifest::{MAX_MANIFEST_BYTES, Manifest, object_stem},
+    id::{BackupId, Key, SourceName},
+    manifest::{Manifest, object_stem},
+    parallel,
     proof::Proof,
+    proofs::proof_name,
     store::{Lease, ObjectMeta, ObjectWriter, PutMode, Store, StoreExt},
-    verify::Finding,
 };
+
+/// The folder of the folders of proofs.
+const PROOFS: &str = "proofs";
 
 /// How long a payload without manifest is left alone.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_hours(24);
@@ -28,44 +37,75 @@ const ORPHAN_GRACE: SignedDuration = SignedDuration::from_hours(24);
 pub struct Vault {
     store: Arc<dyn Store>,
     source: SourceName,
-}
-
-/// The artifacts of a vault, oldest first, and the manifests that cannot be used.
-#[derive(Clone, Debug, Default)]
-pub struct Catalogue {
-    /// Usable artifacts.
-    pub artifacts: Vec<StoredArtifact>,
-    /// Unusable manifests: edited, damaged, or from a newer format.
-    pub damaged: Vec<Finding>,
-}
-
-impl Catalogue {
-    /// The manifests, oldest first.
-    pub fn manifests(&self) -> Vec<Manifest> {
-        self.artifacts.iter().map(|artifact| artifact.manifest().clone()).collect()
-    }
-
-    /// The newest artifact of a content that no guardrail complains of.
-    pub fn newest_good(&self, content: Content) -> Option<&StoredArtifact> {
-        let is_candidate = |artifact: &&StoredArtifact| {
-            let manifest = artifact.manifest();
-            manifest.content == content && manifest.is_good() && !manifest.is_partial()
-        };
-        self.artifacts.iter().rev().find(is_candidate)
-    }
+    cache: Option<Cache>,
+    /// What its job is limited to.
+    selection: Selection,
 }
 
 impl Vault {
     /// The vault of a source; nothing is read or made yet.
     pub fn new(store: Arc<dyn Store>, source: SourceName) -> Self {
-        Self { store, source }
+        Self { store, source, cache: None, selection: Selection::default() }
     }
 
-    /// The vaults of a store, by name. Folders that cannot name a source are not vaults.
+    /// With what its job is limited to: backups of exactly that count as whole ones here.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// The vault of the same source in another store.
+    #[must_use]
+    pub fn elsewhere(&self, store: &Arc<dyn Store>) -> Self {
+        Self::new(Arc::clone(store), self.source.clone()).with_selection(self.selection.clone())
+    }
+
+    /// Whether an artifact brings back all that is asked for: everything, or what its job is limited to.
+    pub fn is_complete(&self, manifest: &Manifest) -> bool {
+        !manifest.is_partial() || self.selection.is_of(manifest)
+    }
+
+    /// With a cache for [`Vault::overview`] and [`crate::operation::status`], used where the store is far away.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Option<Cache>) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The vaults of a store, by name. Folders that cannot name a source are not vaults, nor are those that hold nothing
+    /// of ours: what another program keeps in the same place is neither listed nor judged.
+    ///
+    /// # Errors
+    /// What listing the store reports.
     pub fn all(store: &Arc<dyn Store>) -> Result<Vec<Self>> {
         let names = store.list("")?.folders;
         let sources = names.into_iter().filter_map(|name| SourceName::new(name).ok());
-        Ok(sources.map(|source| Self::new(Arc::clone(store), source)).collect())
+        let vaults: Vec<Self> = sources.map(|source| Self::new(Arc::clone(store), source)).collect();
+        let are_ours = parallel::map(store.parallel_reads(), &vaults, Self::holds_ours);
+        Ok(vaults.into_iter().zip(are_ours).filter_map(|(vault, is_ours)| is_ours.then_some(vault)).collect())
+    }
+
+    /// Whether there is a proof, or an object that is named after an id; also when that cannot be told, so that whoever
+    /// looks into it says why.
+    fn holds_ours(&self) -> bool {
+        let Ok(folders) = self.store.list(self.source.as_str()).map(|listing| listing.folders) else {
+            return true;
+        };
+        let is_there = |name: &str| folders.iter().any(|folder| folder == name);
+        if is_there(PROOFS) {
+            return true;
+        }
+        Content::ALL.into_iter().filter(|content| is_there(content.name())).any(|content| {
+            let rolling = format!("{}-{content}.", self.source);
+            self.store.list(&self.folder(content)).map_or(true, |listing| {
+                listing
+                    .objects
+                    .iter()
+                    .map(|object| object.key.name())
+                    .any(|name| id_of(name).is_some() || (content.is_rolling() && name.starts_with(&rolling)))
+            })
+        })
     }
 
     /// The store.
@@ -79,54 +119,17 @@ impl Vault {
     }
 
     /// Takes the exclusive right to write here.
+    ///
+    /// # Errors
+    /// `Busy`, naming the holder.
     pub fn lease(&self) -> Result<Box<dyn Lease>> {
         self.store.lease(self.source.as_str())
     }
 
-    /// Every artifact, of one content or of all.
-    pub fn catalogue(&self, content: Option<Content>) -> Result<Catalogue> {
-        let mut catalogue = Catalogue::default();
-        let contents = content.map_or(Content::ALL.to_vec(), |content| vec![content]);
-        for content in contents {
-            for object in self.store.list(&self.folder(content))?.objects {
-                if object.key.as_str().ends_with(".json") {
-                    self.read_into(&object.key, &mut catalogue)?;
-                }
-            }
-        }
-        catalogue.artifacts.sort_by(|a, b| {
-            let (a, b) = (a.manifest(), b.manifest());
-            (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
-        });
-        Ok(catalogue)
-    }
-
-    fn read_into(&self, key: &Key, catalogue: &mut Catalogue) -> Result<()> {
-        match self.read_manifest(key) {
-            Ok(manifest) => {
-                let folder = key.folder().to_owned();
-                catalogue.artifacts.push(StoredArtifact::new(Arc::clone(&self.store), folder, manifest));
-            }
-            // A run's prune on another host may have taken it since it was listed.
-            Err(error) if error.is_not_found() => {}
-            Err(error) if is_about_bytes(&error) => {
-                catalogue.damaged.push(Finding::stored("manifest", key.as_str(), error.to_string()));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn read_manifest(&self, key: &Key) -> Result<Manifest> {
-        let bytes = self.store.get(key, MAX_MANIFEST_BYTES)?;
-        let manifest = Manifest::from_json(&bytes)?;
-        if key.name() != format!("{}.json", manifest.object_stem()) || manifest.id.source() != self.source {
-            return Err(Error::corrupt(format!(
-                "it says it is \"{}\", which its name does not",
-                manifest.id
-            )));
-        }
-        Ok(manifest)
+    /// What the cache knows of this vault; a local store is read as fast as a cache would be.
+    pub(crate) fn remembered(&self) -> Option<Remembered> {
+        let cache = self.cache.as_ref().filter(|_| self.store.local_folder().is_none());
+        cache.map(|cache| cache.open(&*self.store, &self.source))
     }
 
     /// The artifact with this id.
@@ -140,12 +143,16 @@ impl Vault {
             false => error.context(format!("the manifest \"{key}\" in {} cannot be used", self.store)),
         })?;
         if manifest.id != *id {
+            // A rolling content's newer backup has taken its place.
             return Err(no_such_backup(id.as_str(), &*self.store));
         }
         Ok(StoredArtifact::new(Arc::clone(&self.store), key.folder().to_owned(), manifest))
     }
 
     /// An id no artifact and no left-over of this vault has.
+    ///
+    /// # Errors
+    /// What listing the vault reports.
     pub fn next_id(&self, content: Content, started_at: Timestamp) -> Result<BackupId> {
         let taken = self.store.list(&self.folder(content))?.objects;
         let is_taken = |id: &BackupId| {
@@ -163,6 +170,9 @@ impl Vault {
     }
 
     /// Starts an object of an artifact; `name` is the payload's or a companion's.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
     pub fn begin_object(&self, id: &BackupId, name: &str) -> Result<Box<dyn ObjectWriter>> {
         self.store.put(&self.object_key(id, name)?, put_mode(id))
     }
@@ -184,7 +194,8 @@ impl Vault {
 
     /// Removes the objects of a run that failed before its commit.
     pub(crate) fn discard(&self, id: &BackupId, names: &[String]) {
-        if id.content().is_rolling() {
+        // Where creating may replace, what stands there could be another host's by now.
+        if id.content().is_rolling() || !self.store.capabilities().create_only {
             return;
         }
         for key in names.iter().filter_map(|name| self.object_key(id, name).ok()) {
@@ -203,29 +214,16 @@ impl Vault {
     /// Stores a proof.
     pub(crate) fn record(&self, proof: &Proof) -> Result<()> {
         let folder = self.proof_folder(&proof.id);
-        let instant = compact_instant(proof.started_at);
         let text = serde_json::to_vec_pretty(proof)
             .map_err(|e| Error::failed("could not write a proof as JSON").with_source(e))?;
         let mut collision = 1;
         loop {
-            let name = if collision == 1 { instant.clone() } else { format!("{instant}-{collision}") };
-            let key = Key::new(format!("{folder}/{name}.json"))?;
+            let key = Key::new(format!("{folder}/{}", proof_name(proof, collision)))?;
             match self.store.put_bytes(&key, &text, PutMode::Create) {
                 Err(error) if error.kind() == crate::error::ErrorKind::AlreadyExists => collision += 1,
                 other => return other,
             }
         }
-    }
-
-    /// The proofs of one artifact, oldest first. A damaged proof proves nothing and is left out.
-    pub fn proofs(&self, id: &BackupId) -> Result<Vec<Proof>> {
-        let mut proofs: Vec<Proof> = Vec::new();
-        for object in self.store.list(&self.proof_folder(id))?.objects {
-            let bytes = self.store.get(&object.key, MAX_MANIFEST_BYTES)?;
-            proofs.extend(serde_json::from_slice::<Proof>(&bytes).ok().filter(|proof| proof.id == *id));
-        }
-        proofs.sort_by_key(|proof| proof.started_at);
-        Ok(proofs)
     }
 
     /// Clears what dead runs left: half-written objects at once, payloads without manifest after a day of grace.
@@ -242,19 +240,24 @@ impl Vault {
         Ok(())
     }
 
-    fn folder(&self, content: Content) -> String {
+    pub(crate) fn folder(&self, content: Content) -> String {
         format!("{}/{content}", self.source)
     }
 
-    fn proof_folder(&self, id: &BackupId) -> String {
-        format!("{}/proofs/{id}", self.source)
+    pub(crate) fn proof_folder(&self, id: &BackupId) -> String {
+        format!("{}/{id}", self.proofs_folder())
     }
 
-    fn manifest_key(&self, id: &BackupId) -> Result<Key> {
+    /// The folder of the folders of proofs.
+    pub(crate) fn proofs_folder(&self) -> String {
+        format!("{}/{PROOFS}", self.source)
+    }
+
+    pub(crate) fn manifest_key(&self, id: &BackupId) -> Result<Key> {
         Key::new(format!("{}/{}.json", self.folder(id.content()), object_stem(id)))
     }
 
-    fn object_key(&self, id: &BackupId, name: &str) -> Result<Key> {
+    pub(crate) fn object_key(&self, id: &BackupId, name: &str) -> Result<Key> {
         Key::new(format!("{}/{name}", self.folder(id.content())))
     }
 }
@@ -268,21 +271,16 @@ pub(crate) fn no_such_backup(text: &str, store: &dyn Store) -> Error {
     .with_hint("`backup list` prints the backups there are.")
 }
 
-/// Whether an error speaks of a manifest's bytes, so that the others can still be listed.
-fn is_about_bytes(error: &Error) -> bool {
-    error.is_corruption() || error.kind() == crate::error::ErrorKind::Unsupported
-}
-
 fn put_mode(id: &BackupId) -> PutMode {
     if id.content().is_rolling() { PutMode::Replace } else { PutMode::Create }
 }
 
 fn orphans(objects: &[ObjectMeta], now: Timestamp) -> Vec<&ObjectMeta> {
-    let owners: Vec<&str> =
+    let owners: BTreeSet<&str> =
         objects.iter().filter_map(|object| object.key.name().strip_suffix(".json")).collect();
     let is_orphan = |object: &&ObjectMeta| {
         let name = object.key.name();
-        id_of(name).is_some_and(|id| !owners.contains(&id.as_str()))
+        id_of(name).is_some_and(|id| !owners.contains(id.as_str()))
             && !name.ends_with(".json")
             && now.duration_since(object.modified) > ORPHAN_GRACE
     };

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifact::Artifact,
     context::Context,
+    engine::Staged,
     error::{Error, Result},
     pipeline::{decode_into, decode_to_file},
     scratch::Scratch,
@@ -118,12 +119,34 @@ impl fmt::Display for Finding {
 }
 
 /// One check of an artifact. Bad data is a finding; only being unable to look is an `Err`.
+///
+/// Engines bring theirs; a rule of the caller's own is one too ([`crate::operation::DrillOptions::with_verifier`]).
+/// What a finding does is its origin's: [`Finding::content`] makes a fresh backup suspect and fails a verification,
+/// [`Finding::data`] is only told.
 pub trait Verifier: fmt::Debug + Send + Sync {
     /// The check's name, as findings carry it.
     fn name(&self) -> &str;
 
-    /// Looks.
+    /// Looks at the stored bytes, at level `structure`: at a decoded copy ([`Subject::whole_copy`]) or at the bytes as
+    /// they pass by ([`Subject::read`]).
+    ///
+    /// # Errors
+    /// Only when it could not look. That ends a run, and no backup is made.
     fn verify(&self, subject: &Subject<'_>, cx: &Context) -> Result<Vec<Finding>>;
+
+    /// Looks at the whole database, restored into a scratch place, at level `restore`. By default it looks at the
+    /// stored bytes again. Engines have [`Staged::prove`] for this; it is asked of a caller's own verifiers.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`].
+    fn verify_restored(
+        &self,
+        _restored: &mut dyn Staged,
+        subject: &Subject<'_>,
+        cx: &Context,
+    ) -> Result<Vec<Finding>> {
+        self.verify(subject, cx)
+    }
 }
 
 /// What a verifier is shown: an artifact, and its decoded copy, made once for all verifiers on first request.
@@ -167,6 +190,9 @@ impl<'a> Subject<'a> {
     }
 
     /// The decoded copy; verifiers may open it, and change nothing.
+    ///
+    /// # Errors
+    /// What decoding reports when the bytes could not be looked at; damage is in [`DecodedCopy::findings`].
     pub fn copy(&self, cx: &Context) -> Result<&DecodedCopy> {
         if let Some(copy) = self.copy.get() {
             return Ok(copy);
@@ -182,6 +208,9 @@ impl<'a> Subject<'a> {
     /// Whether it was whole; what was not is in [`Subject::decoded`].
     ///
     /// Each call decodes anew. What `take` refuses ends it.
+    ///
+    /// # Errors
+    /// What `take` returned; what the store reports.
     pub fn read(&self, cx: &Context, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         let findings = decode_into(self.artifact, cx, take)?;
         let is_whole = findings.is_empty();
@@ -195,6 +224,9 @@ impl<'a> Subject<'a> {
     }
 
     /// The decoded copy's path, if the copy is whole.
+    ///
+    /// # Errors
+    /// As [`Subject::copy`].
     pub fn whole_copy(&self, cx: &Context) -> Result<Option<&Path>> {
         let copy = self.copy(cx)?;
         Ok(copy.findings.is_empty().then_some(copy.path.as_path()))

@@ -9,7 +9,7 @@ use backup_core::{
     error::ErrorKind,
     id::Key,
     manifest::Payload,
-    pipeline::{Compression, Decoder, Encoder, FRAME_BYTES, seek_table},
+    pipeline::{Compression, DEFAULT_COMPRESSION, Decoder, Encoder, FRAME_BYTES, seek_table},
     store::{PutMode, Store, StoreExt},
     testing::{FlippingStore, FullStore},
 };
@@ -119,7 +119,7 @@ fn a_cancelled_or_dropped_payload_was_never_there() {
     let cx = Context::default().with_cancel(cancel.clone());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let open = Box::new(|| store.put(&key(), PutMode::Create));
-    let mut encoder = Encoder::new(open, Box::new(|_, _| Ok(())), "zstd".parse().unwrap(), &cx).unwrap();
+    let mut encoder = Encoder::new(open, Box::new(|_, _| Ok(())), DEFAULT_COMPRESSION, &cx).unwrap();
     let mut write = |count: usize| std::io::copy(&mut &bytes(count)[..], &mut SinkWriter(&mut encoder));
     write(3 * FRAME_BYTES).unwrap();
     cancel.cancel();
@@ -133,7 +133,7 @@ fn a_restarted_payload_holds_only_what_came_after() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let open = Box::new(|| store.put(&key(), PutMode::Create));
     let mut encoder =
-        Encoder::new(open, Box::new(|_, _| Ok(())), "zstd".parse().unwrap(), &Context::default()).unwrap();
+        Encoder::new(open, Box::new(|_, _| Ok(())), DEFAULT_COMPRESSION, &Context::default()).unwrap();
     std::io::copy(&mut &bytes(2 * FRAME_BYTES + 9)[..], &mut SinkWriter(&mut encoder)).unwrap();
     encoder.restart().unwrap();
     std::io::copy(&mut &b"afterwards"[..], &mut SinkWriter(&mut encoder)).unwrap();

@@ -41,7 +41,7 @@ impl Verifier for WholeDump {
 /// `Corrupt` when the bytes are as they were stored and no whole dump.
 pub(crate) fn read(subject: &Subject<'_>, cx: &Context) -> Result<Option<Contents>> {
     let manifest = subject.artifact().manifest();
-    let mut reader = ContentsReader::new(format_in(&manifest.facts)?, manifest.content);
+    let mut reader = ContentsReader::new(format_in(manifest)?, manifest.content);
     let (mut done, mut damage) = (0, None);
     let is_whole = subject.read(cx, &mut |bytes| {
         done += bytes.len() as u64;

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use backup_core::{
-    Error, Result, capture::DumpFormat, content::Content, engine::Captured, manifest::TableFacts,
+    Error, Result,
+    capture::DumpFormat,
+    content::Content,
+    engine::Captured,
+    manifest::{Manifest, TableFacts},
 };
 use serde_json::json;
 
 use crate::{
     archive::{Archive, ArchiveReader},
     directory::TarReader,
+    left_out,
     plain::PlainReader,
     rows::RowFacts,
 };
@@ -23,6 +28,8 @@ pub(crate) struct Contents {
     pub(crate) counted: bool,
     /// Its table of contents, where it has one.
     pub(crate) archive: Option<Archive>,
+    /// What it can be seen to lack.
+    pub(crate) left_out: Vec<&'static str>,
 }
 
 /// Reads a dump as it passes by.
@@ -59,7 +66,9 @@ impl ContentsReader {
             Self::Custom(reader) => Contents::of_archive(reader.finish()?),
             Self::Directory(reader) => reader.finish()?,
             Self::Plain { reader, has_rows } => {
-                Contents { tables: reader.finish()?, counted: has_rows, archive: None }
+                let plain = reader.finish()?;
+                let counted = has_rows && plain.counted;
+                Contents { tables: plain.tables, counted, archive: None, left_out: plain.left_out }
             }
         };
         Ok(Contents { tables: by_name(&contents.tables).into_values().collect(), ..contents })
@@ -74,13 +83,16 @@ impl Contents {
             Some(TableFacts { name: table.name.clone(), rows: facts.rows, digest: Some(facts.hex()) })
         };
         let tables: Option<Vec<TableFacts>> = archive.tables.iter().map(facts).collect();
-        Self { counted: tables.is_some(), tables: tables.unwrap_or_default(), archive: Some(archive) }
+        let left_out = left_out::of_archive(&archive);
+        let counted = tables.is_some();
+        Self { counted, tables: tables.unwrap_or_default(), archive: Some(archive), left_out }
     }
 
     /// Adds itself to what a capture knows.
     pub(crate) fn describe(self, captured: &mut Captured) {
         captured.tables = self.tables;
         captured.counted = self.counted;
+        captured.left_out = self.left_out.into_iter().map(str::to_owned).collect();
         if let Some(archive) = &self.archive {
             captured.schema_fingerprint = Some(fingerprint(archive));
             captured.facts.insert(
@@ -147,9 +159,12 @@ fn fingerprint(archive: &Archive) -> String {
     hash.finalize().to_hex().to_string()
 }
 
-/// What an artifact's dump format is, by its manifest; the custom format where it does not say.
-pub(crate) fn format_in(facts: &BTreeMap<String, serde_json::Value>) -> Result<DumpFormat> {
-    match facts.get("format").and_then(|value| value.as_str()) {
+/// What an artifact's dump format is: plain for rolling contents, else by its manifest's word, else custom.
+pub(crate) fn format_in(manifest: &Manifest) -> Result<DumpFormat> {
+    if manifest.content.is_rolling() {
+        return Ok(DumpFormat::Plain);
+    }
+    match manifest.facts.get("format").and_then(|value| value.as_str()) {
         None => Ok(DumpFormat::Custom),
         Some(text) => text
             .parse()

@@ -19,7 +19,7 @@ use crate::{
     archive::{self, Archive, Entry},
     child::{Ended, Running},
     contents::Contents,
-    messages,
+    left_out, messages,
     rows::RowFold,
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn dump(
     ));
     let dump = Running::start(command, Some(stall), cx)?;
     let ended = watch(dump, &folder, begun)?;
-    messages::require_dumped(&ended, cx)?;
+    messages::require_dumped("pg_dump", &ended, cx)?;
     pack(&folder, sink, cx)
 }
 
@@ -319,7 +319,8 @@ impl TarReader {
         if let Some(missing) = missing {
             return Err(Error::corrupt(format!("its tar has no rows of {}", missing.name())));
         }
-        Ok(Contents { tables: self.tables, counted: !self.is_uncounted, archive: Some(archive) })
+        let left_out = left_out::of_archive(&archive);
+        Ok(Contents { tables: self.tables, counted: !self.is_uncounted, archive: Some(archive), left_out })
     }
 }
 

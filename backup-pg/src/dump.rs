@@ -126,7 +126,8 @@ impl Dump<'_> {
             }
         }
         drop(tables);
-        if self.request.content == Content::Full && !self.request.options.is_partial() {
+        let options = &self.request.options;
+        if self.request.content == Content::Full && !options.is_partial() && !options.no_roles {
             roles::store(self.source, self.tools, sink, &mut captured, cx)?;
         }
         Ok(Outcome::Whole(Box::new(captured)))
@@ -176,7 +177,7 @@ impl Dump<'_> {
         };
         drop(output);
         let ended = dump.finish()?;
-        messages::require_dumped(&ended, cx)?;
+        messages::require_dumped("pg_dump", &ended, cx)?;
         outcome?;
         reader.finish()
     }

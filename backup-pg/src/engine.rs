@@ -12,6 +12,7 @@ use backup_core::{
     Error, ErrorKind, Result,
     artifact::Artifact,
     capture::DumpFormat,
+    census::Census,
     content::Content,
     context::Context,
     engine::{
@@ -26,6 +27,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::{
+    census,
     check::{self, WholeDump},
     child::Running,
     conninfo::{Conninfo, Environment},
@@ -47,6 +49,16 @@ pub struct PgEngine {
 /// `Invalid` when it is none, or names a service that does not exist.
 pub fn database_name(text: &str) -> Result<String> {
     Ok(Conninfo::parse(text)?.resolve(&Environment::of_process())?.database)
+}
+
+/// The client programs that a run against a server of this version uses, and the folder they lie in.
+///
+/// # Errors
+/// `Unsupported`, naming what was found and how to install what is missing.
+pub fn client_programs(server_version: &str) -> Result<String> {
+    let digits = server_version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let major = digits.parse().map_err(|_| Error::failed("the server named no version"))?;
+    Ok(Tools::for_server(major)?.to_string())
 }
 
 impl PgEngine {
@@ -92,12 +104,7 @@ impl BackupEngine for PgEngine {
     }
 
     fn inspect(&self, cx: &Context) -> Result<SourceReport> {
-        let source = self.source(cx)?;
-        // What a killed restore left takes room on the server; not being able to clear it stops no backup.
-        if let Err(error) = restore::sweep(&self.conninfo, cx) {
-            cx.warn(format!("what earlier restores left could not be cleared: {error:?}"));
-        }
-        source.inspect()
+        self.source(cx)?.inspect()
     }
 
     fn capture(
@@ -106,6 +113,10 @@ impl BackupEngine for PgEngine {
         sink: &mut dyn PayloadSink,
         cx: &Context,
     ) -> Result<Captured> {
+        // What a killed restore left takes room on the server; not being able to clear it stops no backup.
+        if let Err(error) = restore::sweep(&self.conninfo, cx) {
+            cx.warn(format!("what earlier restores left could not be cleared: {error:?}"));
+        }
         dump::capture(&self.source(cx)?, request, sink, cx)
     }
 
@@ -143,8 +154,7 @@ impl BackupEngine for PgEngine {
 
     fn write_sql(&self, subject: &Subject<'_>, out: &mut dyn Write, cx: &Context) -> Result<()> {
         let manifest = subject.artifact().manifest();
-        match format_in(&manifest.facts)? {
-            _ if manifest.content.is_rolling() => copy_text(subject, out, cx),
+        match format_in(manifest)? {
             DumpFormat::Plain => copy_text(subject, out, cx),
             DumpFormat::Custom => write_sql(subject, out, cx),
             other => Err(Error::new(
@@ -153,6 +163,10 @@ impl BackupEngine for PgEngine {
             )
             .with_hint("Restore it into a database of its own, or take a backup in the custom format.")),
         }
+    }
+
+    fn census(&self, cx: &Context) -> Result<Census> {
+        census::take(&self.source(cx)?, cx)
     }
 
     fn describe(&self, subject: &Subject<'_>, cx: &Context) -> Result<Captured> {
@@ -170,7 +184,7 @@ impl BackupEngine for PgEngine {
             captured.tools.insert("pg_dump".to_owned(), archive.header.dump_version.clone());
         }
         contents.describe(&mut captured);
-        captured.facts.insert("format".to_owned(), json!(format_in(&manifest.facts)?.name()));
+        captured.facts.insert("format".to_owned(), json!(format_in(manifest)?.name()));
         Ok(captured)
     }
 }

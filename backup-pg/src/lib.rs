@@ -5,21 +5,26 @@
 
 #[doc(hidden)]
 pub mod archive;
+mod census;
 mod check;
 mod child;
 #[doc(hidden)]
 pub mod conninfo;
 mod contents;
+mod copy;
 mod directory;
 mod dump;
 mod engine;
 mod extract;
+mod left_out;
 mod locks;
 mod messages;
+mod overview;
 mod plain;
 mod platform;
 mod recognise;
 mod restore;
+mod rights;
 mod roles;
 #[doc(hidden)]
 pub mod rows;
@@ -30,8 +35,10 @@ mod source;
 mod tools;
 
 pub use directory::pack_folder;
-pub use engine::{PgEngine, database_name};
+pub use engine::{PgEngine, client_programs, database_name};
+pub use overview::tables_by_size;
 pub use recognise::recognise;
+pub use rights::unreadable_tables;
 
 /// The engine's name in manifests.
 pub const ENGINE: &str = "postgres";

@@ -1,11 +1,49 @@
-//! What pg_dump says, in the user's words.
+//! What pg_dump, pg_restore and psql say, in the user's words.
 
 use backup_core::{Error, ErrorKind, Result, context::Context};
 
 use crate::child::Ended;
 
-/// A phrase of pg_dump's or the server's, what a caller can do about it, and what to tell.
-const KNOWN: [(&str, ErrorKind, &str); 18] = [
+/// A phrase, what a caller can do about it, and what to tell.
+pub(crate) type Known = (&'static str, ErrorKind, &'static str);
+
+/// What every program may say of its connection; a program's own phrases come first.
+const CONNECTION: &[Known] = &[
+    ("password authentication failed", ErrorKind::Denied, "Check the password in PGPASSWORD or .pgpass."),
+    ("no password supplied", ErrorKind::Denied, "Give the password in PGPASSWORD or .pgpass."),
+    (
+        "no pg_hba.conf entry",
+        ErrorKind::Denied,
+        "Allow this host, user and database in the server's pg_hba.conf; a restore needs a new database and \"postgres\" or \"template1\".",
+    ),
+    (
+        "out of shared memory",
+        ErrorKind::Failed,
+        "Raise the server's max_locks_per_transaction and restart it: a dump locks every table.",
+    ),
+    (
+        "too many clients",
+        ErrorKind::Busy,
+        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
+    ),
+    (
+        "remaining connection slots",
+        ErrorKind::Busy,
+        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
+    ),
+    ("too many connections", ErrorKind::Busy, "A connection limit was reached; try again with fewer --jobs."),
+    ("closed the connection", ErrorKind::Unavailable, "Look into the server's log, then try again."),
+    (
+        "terminating connection",
+        ErrorKind::Unavailable,
+        "The server is stopping or somebody ended the session; try again.",
+    ),
+    ("Connection refused", ErrorKind::Unavailable, "Check host and port, and whether the server runs."),
+    ("could not connect", ErrorKind::Unavailable, "Check host and port, and whether the server runs."),
+];
+
+/// What pg_dump and pg_dumpall say.
+const DUMPING: &[Known] = &[
     (
         "row-level security policy",
         ErrorKind::Denied,
@@ -15,13 +53,6 @@ const KNOWN: [(&str, ErrorKind, &str); 18] = [
         "permission denied",
         ErrorKind::Denied,
         "Grant the role SELECT on it (for all: GRANT pg_read_all_data TO role), dump as its owner, or leave it out with --exclude-table.",
-    ),
-    ("password authentication failed", ErrorKind::Denied, "Check the password in PGPASSWORD or .pgpass."),
-    ("no password supplied", ErrorKind::Denied, "Give the password in PGPASSWORD or .pgpass."),
-    (
-        "no pg_hba.conf entry",
-        ErrorKind::Denied,
-        "Allow this host, user and database in the server's pg_hba.conf.",
     ),
     (
         "server version mismatch",
@@ -51,28 +82,6 @@ const KNOWN: [(&str, ErrorKind, &str); 18] = [
         "A migration or another session holds a lock; try again when it has ended.",
     ),
     (
-        "out of shared memory",
-        ErrorKind::Failed,
-        "Raise the server's max_locks_per_transaction: a dump locks every table.",
-    ),
-    (
-        "too many clients",
-        ErrorKind::Unavailable,
-        "All connections of the server are taken; try again, or raise max_connections.",
-    ),
-    (
-        "remaining connection slots",
-        ErrorKind::Unavailable,
-        "All connections of the server are taken; try again, or raise max_connections.",
-    ),
-    ("closed the connection", ErrorKind::Unavailable, "Look into the server's log, then try again."),
-    (
-        "terminating connection",
-        ErrorKind::Unavailable,
-        "The server is stopping or somebody ended the session; try again.",
-    ),
-    ("could not connect", ErrorKind::Unavailable, "Check host and port, and whether the server runs."),
-    (
         "canceling statement due to conflict with recovery",
         ErrorKind::Unavailable,
         "Dump from the primary, or raise max_standby_streaming_delay on this standby.",
@@ -80,7 +89,7 @@ const KNOWN: [(&str, ErrorKind, &str); 18] = [
 ];
 
 /// Passes warnings on, and makes an error of a failed dump.
-pub(crate) fn require_dumped(ended: &Ended, cx: &Context) -> Result<()> {
+pub(crate) fn require_dumped(program: &str, ended: &Ended, cx: &Context) -> Result<()> {
     if ended.status.success() {
         ended
             .stderr
@@ -89,7 +98,7 @@ pub(crate) fn require_dumped(ended: &Ended, cx: &Context) -> Result<()> {
             .for_each(|(_, text)| cx.warn(text));
         return Ok(());
     }
-    Err(explain(&ended.stderr, &format!("pg_dump failed ({})", ended.status)))
+    Err(explain(program, &ended.stderr, &format!("it failed ({})", ended.status), DUMPING))
 }
 
 /// Makes an error of a text that was not written whole.
@@ -97,18 +106,22 @@ pub(crate) fn require_written(ended: &Ended) -> Result<()> {
     if ended.status.success() {
         Ok(())
     } else {
-        Err(explain(&ended.stderr, &format!("pg_restore failed ({})", ended.status)))
+        Err(explain("pg_restore", &ended.stderr, &format!("it failed ({})", ended.status), &[]))
     }
 }
 
-/// An error of the lines that a program left behind.
-fn explain(lines: &[String], otherwise: &str) -> Error {
-    let told: Vec<&str> = lines.iter().map(|line| plain(line)).filter(|line| !line.is_empty()).collect();
-    let first =
-        told.iter().find(|line| lines_speak_of_failure(line)).or(told.first()).copied().unwrap_or(otherwise);
-    let known = KNOWN.iter().find(|(phrase, ..)| told.iter().any(|line| line.contains(phrase)));
+/// An error of the lines that a program left behind, by its own phrases and by those of all.
+pub(crate) fn explain(program: &str, lines: &[String], otherwise: &str, own: &[Known]) -> Error {
+    let told: Vec<&str> =
+        lines.iter().map(|line| plain(program, line)).filter(|line| !line.is_empty()).collect();
+    let is_failure =
+        |line: &&&str| ["ERROR:", "FATAL:", "error: ", "failed: "].iter().any(|mark| line.contains(mark));
+    let first = told.iter().find(is_failure).or_else(|| told.iter().find(|line| !is_aside(line)));
+    let first = first.copied().unwrap_or(otherwise);
+    let is_told = |(phrase, ..): &&Known| told.iter().any(|line| line.contains(phrase));
+    let known = own.iter().chain(CONNECTION).find(is_told);
     let (kind, hint) = known.map_or((ErrorKind::Failed, None), |(_, kind, hint)| (*kind, Some(*hint)));
-    let mut error = Error::new(kind, format!("pg_dump: {first}"));
+    let mut error = Error::new(kind, format!("{program}: {}", first.trim_start_matches("error: ")));
     let rest: Vec<&str> = told.iter().copied().filter(|line| *line != first).take(8).collect();
     if !rest.is_empty() {
         error = error.with_source(rest.join("; "));
@@ -119,15 +132,20 @@ fn explain(lines: &[String], otherwise: &str) -> Error {
     }
 }
 
-fn lines_speak_of_failure(line: &str) -> bool {
-    !line.starts_with("warning") && !line.starts_with("detail") && !line.starts_with("hint")
+/// What explains another line and is no failure by itself.
+fn is_aside(line: &str) -> bool {
+    let asides = ["warning", "detail", "hint", "notice", "context", "info", "log:", "debug"];
+    asides.iter().any(|aside| line.to_ascii_lowercase().starts_with(aside))
 }
 
-/// `pg_dump: error: query failed: …` without its prefixes.
-fn plain(line: &str) -> &str {
-    let line =
-        ["pg_dump: ", "pg_dumpall: "].iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line);
-    line.strip_prefix("error: ").unwrap_or(line).trim()
+/// `pg_restore: error: …` and `psql:<stdin>:12: ERROR: …` without what comes first.
+pub(crate) fn plain<'a>(program: &str, line: &'a str) -> &'a str {
+    let line = line.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(line);
+    let line = match line.strip_prefix("psql:").and_then(|rest| rest.split_once(": ")) {
+        Some((_, rest)) => rest,
+        None => line,
+    };
+    line.strip_prefix("warning: ").unwrap_or(line).trim_end()
 }
 
 #[cfg(test)]
@@ -154,7 +172,7 @@ mod tests {
             ),
             ("pg_dump: error: something new", ErrorKind::Failed),
         ] {
-            let error = explain(&[line.to_owned()], "it failed");
+            let error = explain("pg_dump", &[line.to_owned()], "it failed", DUMPING);
             assert_eq!(error.kind(), kind, "{line}");
             assert!(kind == ErrorKind::Failed || error.hint().is_some());
         }

@@ -6,7 +6,7 @@
 
 use backup_core::{Error, Result, manifest::TableFacts};
 
-use crate::rows::RowFold;
+use crate::{copy::target_and_columns, left_out::Outline, rows::RowFold};
 
 /// What pg_dump's plain text ends with.
 const TRAILER: &[u8] = b"-- PostgreSQL database dump complete";
@@ -28,8 +28,20 @@ pub(crate) struct PlainReader {
     statement: Vec<u8>,
     rows: Option<CopiedRows>,
     tables: Vec<TableFacts>,
+    outline: Outline,
     is_complete: bool,
+    is_cluster: bool,
     bytes: u64,
+}
+
+/// What a plain dump holds.
+#[derive(Debug)]
+pub(crate) struct PlainContents {
+    pub(crate) tables: Vec<TableFacts>,
+    /// Whether all rows came as COPY text: INSERT statements are not counted.
+    pub(crate) counted: bool,
+    /// What it can be seen to lack.
+    pub(crate) left_out: Vec<&'static str>,
 }
 
 /// The rows of one table passing by.
@@ -61,11 +73,18 @@ impl PlainReader {
     ///
     /// # Errors
     /// `Corrupt` when it does not end as pg_dump ends it.
-    pub(crate) fn finish(mut self) -> Result<Vec<TableFacts>> {
+    pub(crate) fn finish(mut self) -> Result<PlainContents> {
         self.end_line()?;
         let bytes = self.bytes;
         match (&self.rows, self.is_complete) {
-            (None, true) => Ok(self.tables),
+            (None, true) => Ok(PlainContents {
+                counted: self.tables.len() >= self.outline.row_sections(),
+                tables: self.tables,
+                left_out: match self.is_cluster {
+                    true => self.outline.left_out_of_cluster(),
+                    false => self.outline.left_out(),
+                },
+            }),
             (Some(rows), _) => Err(Error::corrupt(format!(
                 "the dump is cut short after {bytes} bytes, in the rows of {}",
                 rows.table
@@ -107,8 +126,12 @@ impl PlainReader {
         }
         let line = std::mem::take(&mut self.line);
         self.is_complete |= line == TRAILER || line == CLUSTER_TRAILER;
+        self.is_cluster |= line == CLUSTER_TRAILER;
         let statement = self.statement_with(line);
-        self.rows = copied_table(&statement).map(CopiedRows::of);
+        let text = std::str::from_utf8(&statement).ok();
+        text.iter().for_each(|text| self.outline.add_line(text));
+        let table = text.and_then(target_and_columns);
+        self.rows = table.map(|(table, _)| CopiedRows::of(table.to_owned()));
         if self.rows.is_none() && is_open_copy(&statement) {
             self.statement = statement;
         }
@@ -155,18 +178,6 @@ fn is_open_copy(statement: &[u8]) -> bool {
     statement.starts_with(b"COPY ") && statement.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }
 
-/// The table of `COPY public.t (a, b) FROM stdin;`, as it is written there.
-fn copied_table(line: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(line).ok()?;
-    let rest = text.strip_prefix("COPY ")?.strip_suffix(" FROM stdin;")?;
-    let mut is_quoted = false;
-    let end = rest.bytes().position(|byte| {
-        is_quoted ^= byte == b'"';
-        byte == b' ' && !is_quoted
-    });
-    Some(rest[..end.unwrap_or(rest.len())].to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -178,7 +189,7 @@ mod tests {
     fn read(pieces: &[&[u8]]) -> Result<Vec<TableFacts>> {
         let mut reader = PlainReader::default();
         pieces.iter().try_for_each(|piece| reader.feed(piece))?;
-        reader.finish()
+        reader.finish().map(|contents| contents.tables)
     }
 
     #[test]

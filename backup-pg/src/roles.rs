@@ -62,6 +62,7 @@ fn globals(source: &Source, tools: &Tools, passwords: bool, cx: &Context) -> Res
     }
     let ended = dump.finish()?;
     messages::require_dumped(
+        "pg_dumpall",
         &ended,
         &cx.clone().with_observer(std::sync::Arc::new(backup_core::event::Silent)),
     )?;

@@ -268,6 +268,28 @@ fn everything_comes_back_on_every_major() {
     }
 }
 
+/// Whoever builds one of these indexes takes its own lock, and a moment later that of the other.
+const WAITING_FOR_EACH_OTHER: &str = "
+    CREATE FUNCTION takes(mine int, other int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+      PERFORM pg_advisory_xact_lock(mine); PERFORM pg_sleep(0.5); PERFORM pg_advisory_xact_lock(other); RETURN 1; END $$;
+    CREATE TABLE a (n int); INSERT INTO a VALUES (1); CREATE INDEX ON a (public.takes(n, n + 1));
+    CREATE TABLE b (n int); INSERT INTO b VALUES (1); CREATE INDEX ON b (public.takes(n + 1, n));";
+
+#[test]
+fn sessions_that_wait_for_each_other_make_way_for_one_that_loads_alone() {
+    let server = start(15);
+    server.create_database("tangled", "");
+    server.psql("tangled", WAITING_FOR_EACH_OTHER);
+    let backup = Backup::of(&server.uri("tangled"));
+    let mut request = into(server.uri("again"));
+    request.jobs = std::num::NonZeroUsize::new(2);
+    let (outcome, told) = backup.restore_telling(request);
+    outcome.unwrap();
+    assert!(told.iter().any(|line| line.contains("deadlock detected")), "{told:?}");
+    assert_same(&server, "again", "tangled");
+    assert!(left_overs(&server).is_empty());
+}
+
 #[test]
 fn a_restored_database_takes_the_place_of_a_busy_one_and_the_undo_line_brings_it_back() {
     let server = start(15);
@@ -493,7 +515,7 @@ fn a_killed_restore_leaves_the_old_or_the_new_and_the_next_one_sweeps() {
         let abandoned = left_overs(&server);
         assert_eq!(abandoned.len(), usize::from(point != "restore.swapped"), "{point}: {abandoned:?}");
         eventually(|| {
-            PgEngine::new(&server.uri("shop")).unwrap().inspect(&Context::default()).unwrap();
+            backup.plan(replacing(server.uri("shop"))).unwrap();
             left_overs(&server).is_empty()
         });
     }
@@ -872,6 +894,27 @@ fn tables_of_a_killed_restore_are_the_old_ones() {
     backup.restore(of_tables(server.uri("shop"), &["orders"], true)).unwrap();
     assert_eq!(server.psql("shop", "SELECT count(*) FROM orders"), "500");
     assert!(left_overs(&server).is_empty());
+}
+
+#[test]
+fn rows_too_long_to_be_held_come_back_between_short_ones() {
+    let server = start(15);
+    server.create_database("films", "");
+    server.psql(
+        "films",
+        "CREATE TABLE reels (id integer, film text);
+         INSERT INTO reels SELECT n, repeat(md5(n::text), CASE WHEN n % 4 = 0 THEN 800000 ELSE n END)
+           FROM generate_series(1, 13) n;
+         CREATE TABLE last (film text);
+         INSERT INTO last VALUES (''), (repeat('é', 9000000)), ('')",
+    );
+    let backup = Backup::of(&server.uri("films"));
+    backup.restore(into(server.uri("new"))).unwrap();
+    let sums = "SELECT count(*), sum(length(film)), min(md5(film)), max(md5(film)) FROM";
+    for table in ["reels", "last"] {
+        let sums = format!("{sums} {table}");
+        assert_eq!(server.psql("new", &sums), server.psql("films", &sums), "{table}");
+    }
 }
 
 #[test]

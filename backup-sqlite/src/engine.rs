@@ -10,6 +10,7 @@ use std::{
 use backup_core::{
     Error, ErrorKind, Result,
     artifact::Artifact,
+    census::Census,
     content::Content,
     context::Context,
     engine::{
@@ -27,6 +28,7 @@ use crate::{
     ENGINE,
     check::SoundCopy,
     connection::log_bytes,
+    count,
     dump::{self, WholeText},
     extract,
     pages::Shape,
@@ -143,6 +145,10 @@ impl BackupEngine for SqliteEngine {
             return Err(Error::corrupt(format!("\"{}\" is damaged: {finding}", manifest.id)));
         }
         extract::extract(&copy.path, table, format, out, cx)
+    }
+
+    fn census(&self, cx: &Context) -> Result<Census> {
+        count::census(&source::resolve(&self.path)?, cx)
     }
 
     fn describe(&self, subject: &Subject<'_>, cx: &Context) -> Result<Captured> {

@@ -10,11 +10,13 @@
 mod census;
 mod check;
 mod connection;
+mod count;
 mod dump;
 mod engine;
 mod extract;
 mod handle;
 mod memory;
+mod overview;
 #[doc(hidden)]
 pub mod ownership;
 #[doc(hidden)]
@@ -32,6 +34,7 @@ mod tables;
 pub mod wal;
 
 pub use engine::SqliteEngine;
+pub use overview::tables_by_size;
 
 /// The engine's name in manifests.
 pub const ENGINE: &str = "sqlite";

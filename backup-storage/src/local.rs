@@ -1,35 +1,60 @@
 //! A folder on a local disk.
 
+mod lease;
+mod writer;
+
 use std::{
     ffi::OsStr,
     fmt,
-    fs::{self, DirEntry, File, TryLockError},
-    io::{self, Write},
+    fs::{self, DirEntry},
+    io,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process,
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
 };
 
+use self::{lease::LocalLease, writer::LocalWriter};
+use crate::{conflict, platform};
 use backup_core::{
     Error, ErrorKind, Result,
     file::{self, FileObject},
-    id::Key,
+    id::{Key, SourceName},
+    parallel,
     store::{
-        Capabilities, LatestLink, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store,
+        Capabilities, LatestLink, Lease, Listing, Nearness, ObjectMeta, ObjectReader, ObjectWriter, PutMode,
+        Store,
     },
+    verify::Finding,
 };
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
 
-use crate::platform;
+/// What tells one kind of folder from another.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    /// What the store is called in messages.
+    pub(crate) called: &'static str,
+    /// What the names of unfinished objects begin with; a leading dot hides them from `list`.
+    pub(crate) unfinished: &'static str,
+    /// The name of the file that holders of a lease lock; it begins with a dot, too.
+    pub(crate) lock: &'static str,
+    /// How far its bytes have to travel.
+    pub(crate) nearness: Nearness,
+    /// Whether a program that is none of ours moves the files to other machines.
+    pub(crate) is_synced: bool,
+    /// The one source whose vault is the folder itself; `None` where each source has a folder in it.
+    pub(crate) flat: Option<SourceName>,
+}
 
-/// What the names of unfinished objects begin with; a leading dot hides them from `list`.
-const UNFINISHED: &str = ".partial-";
-const LOCK: &str = ".lock";
-
-/// Bytes after which a growing object is synced behind its writer.
-const SYNC_BYTES: u64 = 32 << 20;
+const ON_DISK: Habits = Habits {
+    called: "store",
+    unfinished: ".partial-",
+    lock: ".lock",
+    nearness: Nearness::Local,
+    is_synced: false,
+    flat: None,
+};
 
 const LATEST: &str = "latest.";
 
@@ -41,6 +66,7 @@ const LATEST: &str = "latest.";
 pub struct LocalStore {
     root: PathBuf,
     latest_link: bool,
+    habits: Habits,
 }
 
 impl LocalStore {
@@ -49,7 +75,10 @@ impl LocalStore {
     /// # Errors
     /// `Invalid` when something other than a folder stands there.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self> {
-        let root = root.into();
+        Self::with_habits(root.into(), ON_DISK)
+    }
+
+    pub(crate) fn with_habits(root: PathBuf, habits: Habits) -> Result<Self> {
         let root = std::path::absolute(&root).map_err(|e| Error::io("resolve", &root, e))?;
         match fs::metadata(&root) {
             Ok(meta) if !meta.is_dir() => {
@@ -60,7 +89,7 @@ impl LocalStore {
                 Err(Error::invalid(format!("the store \"{}\" lies below a file", root.display()))
                     .with_source(error))
             }
-            _ => Ok(Self { root, latest_link: true }),
+            _ => Ok(Self { root, latest_link: !habits.is_synced, habits }),
         }
     }
 
@@ -71,29 +100,115 @@ impl LocalStore {
         self
     }
 
-    fn path_of(&self, name: &str) -> PathBuf {
-        name.split('/').filter(|segment| !segment.is_empty()).fold(self.root.clone(), |path, s| path.join(s))
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of a folder of the store, none of whose folders is a link that leads out of it.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let name = match &self.habits.flat {
+            Some(source) => name.strip_prefix(source.as_str()).unwrap_or(name),
+            None => name,
+        };
+        let mut path = self.root.clone();
+        for segment in name.split('/').filter(|segment| !segment.is_empty()) {
+            path.push(segment);
+            if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) {
+                return Err(Error::corrupt(format!("\"{}\" in {self} is a symbolic link", path.display()))
+                    .with_hint("A store may be a link or a mount, the folders in it may only be mounts."));
+            }
+        }
+        Ok(path)
+    }
+
+    /// The path of an object, as [`LocalStore::folder`] of its folder.
+    fn object(&self, key: &Key) -> Result<PathBuf> {
+        Ok(self.folder(key.folder())?.join(key.name()))
     }
 
     fn error(&self, action: &str, key: &Key, cause: io::Error) -> Error {
         Error::from_io(format!("could not {action} \"{key}\" in {self}"), cause)
     }
+
+    /// Names that begin with a dot are working files, `latest.*` is a second name, links and devices are foreign, and
+    /// what a sync client put beside a file is told by `conflicts`.
+    fn add_entry(&self, listing: &mut Listing, folder: &str, entry: &DirEntry) -> io::Result<()> {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = entry.file_type()?;
+        let is_second = kind.is_file() && name.starts_with(LATEST);
+        if name.starts_with('.') || is_second || conflict::is_conflict(&name) {
+            return Ok(());
+        }
+        if kind.is_dir() && holds_objects(&entry.path()) {
+            listing.folders.push(name);
+        } else if kind.is_file() {
+            listing.objects.extend(self.object_meta(folder, &name, entry)?);
+        }
+        Ok(())
+    }
+
+    /// What a listing says of a file; `None` when its name is foreign or it has gone.
+    fn object_meta(&self, folder: &str, name: &str, entry: &DirEntry) -> io::Result<Option<ObjectMeta>> {
+        let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let Ok(key) = Key::new(key) else { return Ok(None) };
+        let meta = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let modified = if self.habits.is_synced { platform::arrived(&meta)? } else { meta.modified()? };
+        let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+        Ok(Some(ObjectMeta { key, bytes: meta.len(), modified }))
+    }
+
+    /// The objects of a folder and of those in it. Every step makes the key longer, so it ends.
+    fn objects_below(&self, folder: &str, path: &Path, threads: usize) -> Result<Vec<ObjectMeta>> {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|e| Error::io("list", path, e))?,
+        };
+        let (mut objects, mut folders) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", path, e))?;
+            let kind = entry.file_type().map_err(|e| Error::io("examine", &entry.path(), e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if kind.is_dir() {
+                let inner = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                folders.extend(Key::new(inner).ok().map(|inner| (inner, entry.path())));
+            } else if kind.is_file() && !name.starts_with(LATEST) && !conflict::is_conflict(&name) {
+                let found = self.object_meta(folder, &name, &entry);
+                objects.extend(found.map_err(|e| Error::io("examine", &entry.path(), e))?);
+            }
+        }
+        // Threads of its own only where there are many: the first folder to branch out has the most below it.
+        let inner_threads = if folders.len() > 1 { 1 } else { threads };
+        let inner =
+            |(folder, path): &(Key, PathBuf)| self.objects_below(folder.as_str(), path, inner_threads);
+        for found in parallel::map(threads, &folders, inner) {
+            objects.append(&mut found?);
+        }
+        Ok(objects)
+    }
 }
 
 impl Store for LocalStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::full()
+        let mut capabilities = Capabilities::full();
+        // Two hosts see each other's files only after they were synchronized.
+        capabilities.create_only = !self.habits.is_synced;
+        capabilities.nearness = self.habits.nearness;
+        capabilities
     }
 
     fn put(&self, key: &Key, mode: PutMode) -> Result<Box<dyn ObjectWriter>> {
-        let path = self.path_of(key.as_str());
+        let folder = self.folder(key.folder())?;
+        let path = folder.join(key.name());
         if mode == PutMode::Create && fs::symlink_metadata(&path).is_ok() {
             return Err(taken(key, self));
         }
-        let folder = self.path_of(key.folder());
         create_durable_folder(&folder)?;
         let partial = tempfile::Builder::new()
-            .prefix(UNFINISHED)
+            .prefix(self.habits.unfinished)
             .tempfile_in(&folder)
             .map_err(|e| self.error("create", key, e))?;
         // Tells `sweep` that its writer lives; a lock that cannot be had is none that anybody could have.
@@ -103,14 +218,14 @@ impl Store for LocalStore {
     }
 
     fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>> {
-        match FileObject::open(&self.path_of(key.as_str())) {
+        match FileObject::open_object(&self.object(key)?) {
             Ok(object) => Ok(Arc::new(object)),
             Err(error) => Err(error.context(format!("could not open \"{key}\" in {self}"))),
         }
     }
 
     fn list(&self, folder: &str) -> Result<Listing> {
-        let path = self.path_of(folder);
+        let path = self.folder(folder)?;
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
@@ -119,28 +234,40 @@ impl Store for LocalStore {
         let mut listing = Listing::default();
         for entry in entries {
             let entry = entry.map_err(|e| Error::io("list", &path, e))?;
-            add_entry(&mut listing, folder, &entry).map_err(|e| Error::io("examine", &entry.path(), e))?;
+            self.add_entry(&mut listing, folder, &entry)
+                .map_err(|e| Error::io("examine", &entry.path(), e))?;
         }
         listing.objects.sort_by(|a, b| a.key.cmp(&b.key));
         listing.folders.sort();
         Ok(listing)
     }
 
+    fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
+        let mut objects = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads())?;
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    fn parallel_reads(&self) -> usize {
+        // Beyond one per core they only wait for each other, as nothing else is waited for; a few for a spinning disk.
+        thread::available_parallelism().map_or(2, NonZeroUsize::get).min(8)
+    }
+
     fn delete(&self, key: &Key) -> Result<()> {
-        let path = self.path_of(key.as_str());
+        let path = self.object(key)?;
         fs::remove_file(&path).map_err(|e| self.error("delete", key, e))?;
-        file::sync_folder(&self.path_of(key.folder()))
+        file::sync_folder(file::folder_of(&path))
     }
 
     fn lease(&self, folder: &str) -> Result<Box<dyn Lease>> {
-        let folder = self.path_of(folder);
+        let folder = self.folder(folder)?;
         create_durable_folder(&folder)?;
-        LocalLease::take(&folder.join(LOCK)).map(|lease| Box::new(lease) as Box<dyn Lease>)
+        LocalLease::take(&folder.join(self.habits.lock)).map(|lease| Box::new(lease) as Box<dyn Lease>)
     }
 
     fn sweep(&self, folder: &str) -> Result<usize> {
-        let path = self.path_of(folder);
-        if path.is_dir() { sweep_unfinished(&path) } else { Ok(0) }
+        let path = self.folder(folder)?;
+        if path.is_dir() { sweep_unfinished(&path, self.habits.unfinished) } else { Ok(0) }
     }
 
     fn free_space(&self) -> Result<Option<u64>> {
@@ -152,6 +279,10 @@ impl Store for LocalStore {
         Some(&self.root)
     }
 
+    fn conflicts(&self, folder: &str) -> Result<Vec<Finding>> {
+        conflict::below(&self.folder(folder)?, folder)
+    }
+
     fn latest_link(&self) -> Option<&dyn LatestLink> {
         self.latest_link.then_some(self)
     }
@@ -159,9 +290,9 @@ impl Store for LocalStore {
 
 impl LatestLink for LocalStore {
     fn point_latest(&self, key: &Key, extensions: &str) -> Result<()> {
-        let folder = self.path_of(key.folder());
+        let folder = self.folder(key.folder())?;
         let name = format!("latest{extensions}");
-        let fresh = folder.join(format!("{UNFINISHED}{name}-{}", process::id()));
+        let fresh = folder.join(format!("{}{name}-{}", self.habits.unfinished, process::id()));
         file::remove_if_present(&fresh)?;
         platform::link_name(key.name(), &fresh).map_err(|e| Error::io("create the link", &fresh, e))?;
         file::rename(&fresh, &folder.join(&name))?;
@@ -177,7 +308,7 @@ impl LatestLink for LocalStore {
 
 impl fmt::Display for LocalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "store \"{}\"", self.root.display())
+        write!(f, "{} \"{}\"", self.habits.called, self.root.display())
     }
 }
 
@@ -191,28 +322,7 @@ fn taken(key: &Key, store: &LocalStore) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("\"{key}\" exists already in {store}"))
 }
 
-/// Names that begin with a dot are working files, `latest.*` is a second name, and links and devices are foreign.
-fn add_entry(listing: &mut Listing, folder: &str, entry: &DirEntry) -> io::Result<()> {
-    let name = entry.file_name().to_string_lossy().into_owned();
-    let kind = entry.file_type()?;
-    if name.starts_with('.') || (kind.is_file() && name.starts_with(LATEST)) {
-        return Ok(());
-    }
-    if kind.is_dir() && holds_objects(&entry.path()) {
-        listing.folders.push(name);
-    } else if kind.is_file() {
-        let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let meta = match entry.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        let modified = Timestamp::try_from(meta.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
-        listing.objects.extend(Key::new(key).ok().map(|key| ObjectMeta { key, bytes: meta.len(), modified }));
-    }
-    Ok(())
-}
-
-fn holds_objects(folder: &Path) -> bool {
+pub(crate) fn holds_objects(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
@@ -234,13 +344,13 @@ fn create_durable_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sweep_unfinished(folder: &Path) -> Result<usize> {
+fn sweep_unfinished(folder: &Path, unfinished: &str) -> Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))?.flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder {
-            removed += sweep_unfinished(&entry.path())?;
-        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && is_abandoned(&entry.path()) {
+            removed += sweep_unfinished(&entry.path(), unfinished)?;
+        } else if entry.file_name().to_string_lossy().starts_with(unfinished) && is_abandoned(&entry.path()) {
             file::remove_if_present(&entry.path())?;
             removed += 1;
         }
@@ -250,126 +360,11 @@ fn sweep_unfinished(folder: &Path) -> Result<usize> {
 
 /// Nobody writes it any more: its writer's lock is gone. Proofs are written without the vault's lease.
 fn is_abandoned(partial: &Path) -> bool {
-    match File::open(partial) {
-        Ok(file) => file.try_lock().is_ok(),
+    match FileObject::open_object(partial) {
+        Ok(file) => file.is_unlocked(),
         // A link that was being made when its maker died.
         Err(_) => true,
     }
-}
-
-/// An object under its hidden name; dropping it removes the file.
-struct LocalWriter {
-    partial: NamedTempFile,
-    key: Key,
-    path: PathBuf,
-    folder: PathBuf,
-    mode: PutMode,
-    store: LocalStore,
-    written: u64,
-    syncing: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl LocalWriter {
-    /// Lets the disk work while the next bytes are compressed, so that the last sync has little left to do.
-    fn sync_behind(&mut self, count: usize) -> io::Result<()> {
-        let before = self.written / SYNC_BYTES;
-        self.written += count as u64;
-        if self.written / SYNC_BYTES == before
-            || self.syncing.as_ref().is_some_and(|thread| !thread.is_finished())
-        {
-            return Ok(());
-        }
-        end_sync(self.syncing.take())?;
-        let file = self.partial.as_file().try_clone()?;
-        self.syncing = Some(thread::spawn(move || file.sync_data()));
-        Ok(())
-    }
-}
-
-/// A write that the disk lost is reported to one sync only, so the outcome of each counts.
-fn end_sync(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
-    let joined = syncing.map(JoinHandle::join);
-    joined.map_or(Ok(()), |outcome| {
-        outcome.unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")))
-    })
-}
-
-impl Write for LocalWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.partial.as_file_mut().write(bytes);
-        let synced = written.and_then(|count| self.sync_behind(count).map(|()| count));
-        synced.map_err(|e| match e.kind() {
-            io::ErrorKind::Interrupted => e,
-            _ => self.store.error("write", &self.key, e).into(),
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl ObjectWriter for LocalWriter {
-    fn finish(self: Box<Self>) -> Result<()> {
-        let Self { partial, key, path, folder, mode, store, syncing, .. } = *self;
-        end_sync(syncing).map_err(|e| store.error("make durable", &key, e))?;
-        partial.as_file().sync_all().map_err(|e| store.error("make durable", &key, e))?;
-        if mode == PutMode::Create {
-            platform::make_read_only(partial.as_file()).map_err(|e| store.error("protect", &key, e))?;
-        }
-        let named = match mode {
-            PutMode::Create => partial.persist_noclobber(&path),
-            PutMode::Replace => partial.persist(&path),
-        };
-        match named {
-            Ok(_) => file::sync_folder(&folder),
-            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Err(taken(&key, &store)),
-            Err(failed) => Err(store.error("name", &key, failed.error)),
-        }
-    }
-}
-
-/// A locked file; the system unlocks it when its holder dies, however it dies.
-#[derive(Debug)]
-struct LocalLease {
-    _file: File,
-}
-
-impl Lease for LocalLease {}
-
-impl LocalLease {
-    fn take(path: &Path) -> Result<Self> {
-        let file = match file::create_private(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let opened = File::options().read(true).write(true).open(path);
-                opened.map_err(|e| Error::io("open", path, e))?
-            }
-            other => other?,
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(busy(path)),
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, error)),
-        }
-        let holder = format!(
-            "process {} on {} since {}\n",
-            process::id(),
-            file::host_name().unwrap_or_default(),
-            Timestamp::now()
-        );
-        file.set_len(0)
-            .and_then(|()| (&file).write_all(holder.as_bytes()))
-            .map_err(|e| Error::io("write", path, e))?;
-        Ok(Self { _file: file })
-    }
-}
-
-fn busy(path: &Path) -> Error {
-    let holder = file::read(path, 1 << 10).unwrap_or_default();
-    let holder = String::from_utf8_lossy(&holder).trim().to_owned();
-    let who = if holder.is_empty() { "another process".to_owned() } else { holder };
-    Error::new(ErrorKind::Busy, format!("another run holds \"{}\": {who}", file::folder_of(path).display()))
-        .with_hint("Wait for it to end, or stop it; the lock goes with the process.")
 }
 
 #[cfg(test)]
@@ -422,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_store_cannot_be_a_file() {
-        let file = NamedTempFile::new().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(LocalStore::new(file.path()).unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(LocalStore::new(file.path().join("below")).unwrap_err().kind(), ErrorKind::Invalid);
     }

@@ -10,7 +10,7 @@ use std::{
 use backup_core::{
     Error, ErrorKind, Result,
     id::Key,
-    store::{Capabilities, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
+    store::{Capabilities, Lease, Listing, Nearness, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
 };
 use jiff::Timestamp;
 
@@ -40,6 +40,7 @@ impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::full();
         capabilities.durable = false;
+        capabilities.nearness = Nearness::Local;
         capabilities
     }
 
@@ -74,6 +75,28 @@ impl Store for MemoryStore {
             }
         }
         Ok(listing)
+    }
+
+    fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
+        let is_below = |key: &Key| {
+            folder.is_empty() || key.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let state = self.state();
+        let below = state.objects.iter().filter(|(key, _)| is_below(key));
+        let meta = |(key, (bytes, modified)): (&Key, &(Arc<[u8]>, Timestamp))| ObjectMeta {
+            key: key.clone(),
+            bytes: bytes.len() as u64,
+            modified: *modified,
+        };
+        Ok(below.map(meta).collect())
+    }
+
+    fn parallel_reads(&self) -> usize {
+        1
+    }
+
+    fn identity(&self) -> String {
+        format!("memory:{:p}", Arc::as_ptr(&self.0))
     }
 
     fn delete(&self, key: &Key) -> Result<()> {

@@ -14,6 +14,9 @@ fuzz_target!(|text: &str| {
     if let Ok(id) = text.parse::<BackupId>() {
         assert_eq!(id.as_str(), text);
         assert!(text.starts_with(&format!("{}-{}-", id.source(), id.content())));
+        let (instant, number) = id.order();
+        let tail = if number > 1 { format!("{instant}-{number}") } else { instant.to_owned() };
+        assert_eq!(text, format!("{}-{}-{tail}", id.source(), id.content()));
         assert_eq!(id.to_string().parse::<BackupId>().expect("its own text"), id);
         Key::new(text).expect("an id can name an object");
         assert_eq!(text.parse::<Selector>().expect("an id selects"), Selector::Prefix(text.to_owned()));

@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!error.to_string().contains("seal"), "{error}");
         }
         read_back(&sealed);
+        reads_the_same_in_any_order(&sealed);
     }
 });
 
@@ -21,6 +22,18 @@ fn read_back(bytes: &[u8]) {
     let again = Manifest::from_json(&written).expect("what was written can be read");
     assert_eq!(again, manifest);
     assert_eq!(again.to_json().expect("again"), written);
+}
+
+/// What is read in the order it was written in, and what has to be put in order first, are the same manifest.
+fn reads_the_same_in_any_order(sealed: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Map<String, Value>>(sealed) else { return };
+    let entries = document.iter().rev().map(|(key, value)| format!("{}:{value}", Value::String(key.clone())));
+    let reversed = format!("{{ {} }}", entries.collect::<Vec<_>>().join(",\n"));
+    match (Manifest::from_json(sealed), Manifest::from_json(reversed.as_bytes())) {
+        (Ok(written), Ok(sorted)) => assert_eq!(written, sorted),
+        (Err(written), Err(sorted)) => assert_eq!(written.to_string(), sorted.to_string()),
+        (written, sorted) => panic!("{written:?} and {sorted:?}"),
+    }
 }
 
 /// The document with the seal that its other keys ask for.

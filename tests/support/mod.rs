@@ -17,6 +17,20 @@ use tempfile::TempDir;
 /// What SIGKILL is called in an exit status.
 pub(crate) const SIGKILL: i32 = 9;
 
+/// What would lead the command elsewhere.
+const VARIABLES: [&str; 10] = [
+    "BACKUP_CONFIG",
+    "BACKUP_STORE",
+    "BACKUP_DIR",
+    "BACKUP_MIRRORS",
+    "BACKUP_SCRATCH",
+    "BACKUP_CRASH_AT",
+    "BACKUP_IDENTITY",
+    "BACKUP_PASSPHRASE",
+    "BACKUP_PASSPHRASE_FILE",
+    "DATABASE_URL",
+];
+
 /// A folder with the database of a shop and, once there are some, its backups.
 pub(crate) struct Shop {
     folder: TempDir,
@@ -88,18 +102,38 @@ impl Shop {
 
     /// The command, in this shop's folder and on its store, with nobody at the keyboard.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
-        for variable in ["BACKUP_STORE", "BACKUP_DIR", "BACKUP_SCRATCH", "BACKUP_CRASH_AT", "DATABASE_URL"] {
+        self.command_on(self.store().to_str().unwrap(), arguments)
+    }
+
+    /// The same on another store, as people name it.
+    pub(crate) fn command_on(&self, store: &str, arguments: &[&str]) -> Command {
+        let mut command = self.bare_command();
+        command.arg("--store").arg(store).args(arguments);
+        command
+    }
+
+    /// The command in this shop's folder, with no argument and no surroundings that could lead it elsewhere.
+    pub(crate) fn bare_command(&self) -> Command {
+        self.bare_command_of(&program())
+    }
+
+    /// Another program in the same surroundings.
+    pub(crate) fn bare_command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for variable in VARIABLES {
             command.env_remove(variable);
         }
-        command.env("XDG_CACHE_HOME", self.path("cache"));
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("XDG_CONFIG_HOME", self.path("config"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        command.arg("--store").arg(self.store()).args(arguments);
         command
     }
 
     pub(crate) fn backup(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.command(arguments).output().unwrap(), arguments)
+    }
+
+    pub(crate) fn backup_on(&self, store: &str, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command_on(store, arguments).output().unwrap(), arguments)
     }
 
     pub(crate) fn backup_killed_at(&self, point: &str, arguments: &[&str]) -> Outcome {
@@ -231,7 +265,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: Output, arguments: &[&str]) -> Self {
+    pub(crate) fn of(output: Output, arguments: &[&str]) -> Self {
         Self {
             command: arguments.join(" "),
             code: output.status.code(),

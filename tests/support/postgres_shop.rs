@@ -98,7 +98,20 @@ impl PgShop {
 
     /// The command, with the client programs of the server's major, led nowhere by its environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.folder.command(arguments);
+        self.surround(self.folder.command(arguments))
+    }
+
+    /// The same with no argument, not even the store.
+    pub(crate) fn bare_command(&self) -> Command {
+        self.surround(self.folder.bare_command())
+    }
+
+    /// Another program in the same surroundings.
+    pub(crate) fn bare_command_in(&self, program: &str) -> Command {
+        self.surround(self.folder.bare_command_of(Path::new(program)))
+    }
+
+    fn surround(&self, mut command: Command) -> Command {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }

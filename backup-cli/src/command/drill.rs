@@ -1,14 +1,17 @@
-use std::process::ExitCode;
-
-use backup::{DrillOptions, Error, Result, artifact::Artifact, engine::Target, operation};
+use backup::{
+    DrillOptions, Error, Result, artifact::Artifact, engine::Target, mirror::ArtifactCopy, operation,
+};
 use serde_json::json;
 
 use super::{Named, Session};
-use crate::{args::DrillArgs, exit};
+use crate::{
+    args::DrillArgs,
+    exit::{self, ExitCode},
+};
 
 pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCode> {
-    let (vault, artifact) = match session.named(&selector(session, args.id.as_deref())?)? {
-        Named::Stored(vault, artifact) => (vault, artifact),
+    let copies = match session.named(&selector(session, args.id.as_deref())?, args.of.as_deref())? {
+        Named::Stored(copies) => copies,
         Named::File(file) => {
             return Err(Error::invalid(format!(
                 "\"{}\" lies in no vault that could keep the proof",
@@ -17,10 +20,12 @@ pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCod
             .with_hint("`backup verify FILE --level restore` does the same without one."));
         }
     };
-    let engine = session.engine_for(artifact.manifest())?;
-    let mut options = DrillOptions::default().with_smoke(args.smoke.clone());
-    options.on = args.on.as_deref().map(Target::from);
-    let drilled = operation::drill(&vault, &artifact, &*engine, &options, &session.context)?;
+    let ArtifactCopy { vault, artifact } = session.own_copy(&copies)?;
+    let engine = session.engine_for(copies.manifest())?;
+    let own = session.backups()?.settings(vault.source().as_str()).map(|settings| settings.drill.clone());
+    let mut options: DrillOptions = own.unwrap_or_default().with_smoke(args.smoke.clone());
+    options.on = args.on.as_deref().map(Target::from).or(options.on);
+    let drilled = operation::drill(vault, artifact, &*engine, &options, &session.context)?;
     let proof = &drilled.proof;
     session.output.data(
         || json!({ "id": proof.id, "ok": proof.ok, "proof": proof }),
@@ -41,6 +46,6 @@ pub(crate) fn execute(session: &Session<'_>, args: &DrillArgs) -> Result<ExitCod
 /// A source's name stands for its newest backup.
 fn selector(session: &Session<'_>, id: Option<&str>) -> Result<String> {
     let id = id.unwrap_or("latest");
-    let is_source = session.backups()?.vaults()?.iter().any(|vault| vault.source().as_str() == id);
+    let is_source = session.backups()?.sources()?.iter().any(|source| source.as_str() == id);
     Ok(if is_source { format!("{id}/latest") } else { id.to_owned() })
 }

@@ -1,22 +1,14 @@
-use std::process::ExitCode;
-
-use backup::{Backups, Estimate, Result, Source};
+use backup::{Error, Estimate, Result};
 
 use super::Session;
-use crate::{args::EstimateArgs, environment, output};
+use crate::{args::EstimateArgs, exit::ExitCode, output};
 
 pub(crate) fn execute(session: &Session<'_>, args: &EstimateArgs) -> Result<ExitCode> {
-    let text = environment::source(args.source.as_deref())?;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => text.parse::<Source>()?.default_name().to_string(),
+    let protected = session.protected(args.source.as_slice())?;
+    let [only] = protected.as_slice() else {
+        return Err(Error::invalid("which job is meant?").with_hint("Name one: `backup estimate JOB`."));
     };
-    let backups = Backups::builder()
-        .opened_store(session.store()?)
-        .source(&name, text)
-        .context(session.context.clone())
-        .build()?;
-    let estimate = backups.job(&name)?.blocking().estimate()?;
+    let estimate = session.job(only, args.name.as_deref())?.blocking().estimate()?;
     session.output.data(|| serde_json::json!(estimate), || lines(&estimate).join("\n"));
     Ok(ExitCode::SUCCESS)
 }

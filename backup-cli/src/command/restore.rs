@@ -1,5 +1,3 @@
-use std::process::ExitCode;
-
 use backup::{
     RestoreOptions, Restored, Result,
     engine::{RestorePart, RestorePlan, Target},
@@ -7,11 +5,11 @@ use backup::{
 };
 use serde_json::json;
 
-use super::Session;
-use crate::{args::RestoreArgs, confirm, output};
+use super::{Named, Session};
+use crate::{args::RestoreArgs, confirm, exit::ExitCode, output};
 
 pub(crate) fn execute(session: &Session<'_>, args: &RestoreArgs) -> Result<ExitCode> {
-    let named = session.named(&args.backup.id)?;
+    let named = session.named(&args.backup.id, args.backup.of.as_deref())?;
     let artifact = named.artifact();
     let engine = session.engine_for(artifact.manifest())?;
     let mut context = session.context.clone();
@@ -27,7 +25,10 @@ pub(crate) fn execute(session: &Session<'_>, args: &RestoreArgs) -> Result<ExitC
     if plan.replaces && plan.skipped.is_none() {
         confirm::replacement(&plan.target.to_string(), args.yes)?;
     }
-    let restored = operation::restore(artifact, &*engine, &options, &context)?;
+    let restored = match &named {
+        Named::Stored(copies) => operation::restore_from(copies, &*engine, &options, &context)?,
+        Named::File(file) => operation::restore(file, &*engine, &options, &context)?,
+    };
     show(session, artifact.manifest().id.as_str(), &restored);
     Ok(ExitCode::SUCCESS)
 }
@@ -67,9 +68,10 @@ fn show(session: &Session<'_>, id: &str, restored: &Restored) {
         return;
     }
     session.output.tell(&format!(
-        "{} restored and proven in {:.1} s",
+        "{} restored and proven in {:.1} s from {}",
         output::size(plan.writes),
-        restored.seconds
+        restored.seconds,
+        restored.location
     ));
     for kept in &swapped.kept {
         session.output.tell(&format!("kept: {kept}"));
@@ -78,7 +80,7 @@ fn show(session: &Session<'_>, id: &str, restored: &Restored) {
         session.output.tell(&format!("undo: {undo}"));
     }
     session.output.data(
-        || json!({ "id": id, "target": swapped.target, "kept": swapped.kept, "undo": swapped.undo, "seconds": restored.seconds }),
+        || json!({ "id": id, "target": swapped.target, "kept": swapped.kept, "undo": swapped.undo, "seconds": restored.seconds, "location": restored.location }),
         || swapped.target.clone(),
     );
 }

@@ -1,39 +1,120 @@
-use std::process::ExitCode;
-
 use backup::{
-    DrillOptions, Level, Result, Verified,
+    DrillOptions, Error, ErrorKind, Level, Mirror, Result, Verified,
     artifact::{Artifact, StoredArtifact},
-    operation,
+    operation::{self, Healed, Mended},
+    pipeline,
     vault::Vault,
     verify::Finding,
 };
 use serde_json::{Value, json};
 
 use super::{Named, Session};
-use crate::{args::VerifyArgs, exit};
+use crate::{
+    args::VerifyArgs,
+    exit::{self, ExitCode},
+};
 
 pub(crate) fn execute(session: &Session<'_>, args: &VerifyArgs) -> Result<ExitCode> {
     let mut shown = Shown::default();
-    if args.all {
-        for vault in session.backups()?.vaults()? {
-            let catalogue = vault.catalogue(None)?;
-            for finding in catalogue.damaged {
+    if let (true, Some(of)) = (args.all, &args.of) {
+        let name = session.vault_name(of)?;
+        for vault in session.backups()?.vaults()?.iter().filter(|vault| vault.source().as_str() == name) {
+            whole_vault(session, vault, args, &mut shown)?;
+        }
+    } else if args.all {
+        for store in session.backups()?.stores()? {
+            for finding in store.conflicts("")? {
                 session.output.finding(&finding);
-                shown.damaged_manifest(&finding);
-            }
-            for artifact in &catalogue.artifacts {
-                shown.add(&stored(session, &vault, artifact, args.level)?);
+                shown.unusable(&finding);
             }
         }
+        for vault in session.backups()?.vaults()? {
+            whole_vault(session, &vault, args, &mut shown)?;
+        }
     } else {
-        match session.named(args.id.as_deref().unwrap_or("latest"))? {
-            Named::Stored(vault, artifact) => shown.add(&stored(session, &vault, &artifact, args.level)?),
+        match session.named(args.id.as_deref().unwrap_or("latest"), args.of.as_deref())? {
+            Named::Stored(copies) => {
+                let own = session.own_copy(&copies)?;
+                let healers = healers(session, args, &own.vault)?;
+                one(session, (&own.vault, &own.artifact), args.level, &healers, &mut shown)?;
+            }
             named => shown.add_file(session, &named, args.level)?,
         }
     }
     let is_well = shown.is_well;
-    session.output.data(|| json!({ "ok": is_well, "verified": shown.documents }), || shown.lines.join("\n"));
+    if !is_well && !args.heal && shown.has_mirrors {
+        session.output.tell("--heal replaces what is damaged by a mirror's good copy.");
+    }
+    session.output.data(
+        || json!({ "ok": is_well, "verified": shown.documents, "healed": shown.healed }),
+        || shown.lines.join("\n"),
+    );
     Ok(exit::verdict(is_well))
+}
+
+/// The stores that good copies may come from.
+fn healers(session: &Session<'_>, args: &VerifyArgs, vault: &Vault) -> Result<Vec<Mirror>> {
+    if !args.heal {
+        return Ok(Vec::new());
+    }
+    let mirrors = mirrors_of(session, vault)?;
+    if mirrors.is_empty() {
+        return Err(Error::invalid("no mirror was named that good copies could come from")
+            .with_hint("Name one: --mirror STORE, or BACKUP_MIRRORS."));
+    }
+    Ok(mirrors)
+}
+
+fn mirrors_of(session: &Session<'_>, vault: &Vault) -> Result<Vec<Mirror>> {
+    let mirrors = session.backups()?.mirrors_of(vault.source());
+    Ok(mirrors.into_iter().map(|one| one.mirror).collect())
+}
+
+fn whole_vault(session: &Session<'_>, vault: &Vault, args: &VerifyArgs, shown: &mut Shown) -> Result<()> {
+    let healers = healers(session, args, vault)?;
+    shown.has_mirrors |= !mirrors_of(session, vault)?.is_empty();
+    let mut catalogue = vault.catalogue(None)?;
+    if args.heal && !catalogue.damaged.is_empty() {
+        for finding in &catalogue.damaged {
+            session.output.finding(finding);
+            let healed = operation::heal_manifest(vault, &finding.object, &healers, &session.context)?;
+            shown.heal(session, healed);
+        }
+        catalogue = vault.catalogue(None)?;
+    }
+    for finding in catalogue.damaged {
+        session.output.finding(&finding);
+        shown.unusable(&finding);
+    }
+    for artifact in &catalogue.artifacts {
+        let level = possible(session, artifact, args.level)?;
+        one(session, (vault, artifact), level, &healers, shown)?;
+    }
+    Ok(())
+}
+
+/// Verifies one backup; where it is damaged and shall be healed, heals it and looks again.
+fn one(
+    session: &Session<'_>,
+    (vault, artifact): (&Vault, &StoredArtifact),
+    level: Level,
+    healers: &[Mirror],
+    shown: &mut Shown,
+) -> Result<()> {
+    let mut verified = stored(session, vault, artifact, level)?;
+    if !healers.is_empty() && !verified.is_ok() {
+        let here = vault.store().to_string();
+        let elsewhere: Vec<Mirror> =
+            healers.iter().filter(|mirror| mirror.store.to_string() != here).cloned().collect();
+        let healed = operation::heal(vault, &artifact.manifest().id, &elsewhere, &session.context)?;
+        let is_changed = !healed.mended.is_empty();
+        shown.heal(session, healed);
+        if is_changed {
+            verified = stored(session, vault, artifact, level)?;
+        }
+    }
+    shown.add(&verified);
+    Ok(())
 }
 
 fn stored(session: &Session<'_>, vault: &Vault, artifact: &StoredArtifact, level: Level) -> Result<Verified> {
@@ -41,16 +122,40 @@ fn stored(session: &Session<'_>, vault: &Vault, artifact: &StoredArtifact, level
     operation::verify(vault, artifact, &*engine, level, &DrillOptions::default(), &session.context)
 }
 
+/// As deep as asked, or as deep as can be looked without a key.
+fn possible(session: &Session<'_>, artifact: &StoredArtifact, asked: Level) -> Result<Level> {
+    if asked <= Level::Checksum {
+        return Ok(asked);
+    }
+    match pipeline::require_key(artifact, &session.context) {
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            session.output.warn(&format!("only to the level checksum: {error}"));
+            Ok(Level::Checksum)
+        }
+        // Damage, or a payload that is gone, is for the verification to tell.
+        _ => Ok(asked),
+    }
+}
+
 /// One line and one document per backup.
 struct Shown {
     is_well: bool,
     lines: Vec<String>,
     documents: Vec<Value>,
+    healed: Vec<Mended>,
+    /// Good copies could come from somewhere.
+    has_mirrors: bool,
 }
 
 impl Default for Shown {
     fn default() -> Self {
-        Self { is_well: true, lines: Vec::new(), documents: Vec::new() }
+        Self {
+            is_well: true,
+            lines: Vec::new(),
+            documents: Vec::new(),
+            healed: Vec::new(),
+            has_mirrors: false,
+        }
     }
 }
 
@@ -71,7 +176,21 @@ impl Shown {
         Ok(())
     }
 
-    fn damaged_manifest(&mut self, finding: &Finding) {
+    /// Only what is whole afterwards counts as well, which looking again tells.
+    fn heal(&mut self, session: &Session<'_>, healed: Healed) {
+        for mended in &healed.mended {
+            self.lines.push(format!(
+                "{} healed from {}; it was damaged: {}",
+                mended.object, mended.from, mended.was
+            ));
+        }
+        for failed in &healed.failed {
+            session.output.warn(&format!("{} could not be healed: {}", failed.object, failed.error));
+        }
+        self.healed.extend(healed.mended);
+    }
+
+    fn unusable(&mut self, finding: &Finding) {
         self.is_well = false;
         self.lines.push(format!("{} UNUSABLE: {}", finding.object, finding.what));
         self.documents.push(json!({ "object": finding.object, "ok": false, "findings": [finding] }));

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     artifact::{Artifact, FileArtifact},
+    capture::LEFT_OUT,
     context::Context,
     engine::{BackupEngine, Captured},
     error::{Error, ErrorKind, Result},
-    event::Step,
+    event::{Event, Step},
     id::SourceName,
     manifest::{Manifest, Payload, object_stem},
-    pipeline::Decoder,
+    pipeline::{Decoder, Layers},
     scratch::Scratch,
     store::{SequentialReader, Store},
     vault::Vault,
@@ -37,6 +38,8 @@ const COPY_BYTES: usize = 1 << 20;
 pub struct AdoptOptions {
     /// Why it was taken.
     pub tags: Vec<String>,
+    /// Whether the file, or folder, is removed once its copy is in the vault; whoever was given its path does that.
+    pub remove: bool,
     /// When its state was current; `None` is what the dump itself, its name or its file says.
     pub taken_at: Option<Timestamp>,
 }
@@ -64,13 +67,19 @@ pub fn adopt(
     vault.sweep(cx)?;
     let taken_at = options.taken_at.unwrap_or(captured.snapshot_at);
     let id = vault.next_id(file.manifest().content, taken_at)?;
-    let payload = sum(file, &format!("{}{}", object_stem(&id), extensions(file)), cx)?;
+    let payload = sum(file, &format!("{}{}", object_stem(&id), extensions(file)?), cx)?;
     refuse_known(vault, &payload)?;
 
     let mut manifest = Manifest::new(id, file.manifest().source.clone(), taken_at, payload);
     manifest.source.name = vault.source().to_string();
     manifest.tags.clone_from(&options.tags);
     fill(&mut manifest, captured, &file.location());
+    if let Some(limits) = manifest.limited_to() {
+        cx.warn(format!(
+            "\"{}\" is no whole dump ({limits}): it is kept as a partial backup, which is never the latest",
+            file.location()
+        ));
+    }
     copy(vault, file, &manifest, cx)?;
     let artifact = vault.draft(manifest.clone());
     let proven = prove(&artifact, engine, Level::Structure, &DrillOptions::default(), &**vault.store(), cx)?;
@@ -81,8 +90,9 @@ pub fn adopt(
     manifest.finished_at = cx.now();
     vault.commit(&manifest)?;
     let _ = vault.record(&make_proof(&manifest, Level::Structure, &proven));
+    cx.emit(Event::Taken { id: manifest.id.clone(), good: manifest.is_good() });
     let location = artifact.location();
-    Ok(Taken { manifest, findings: proven.findings, location })
+    Ok(Taken { manifest, findings: proven.findings, location, copies: Vec::new(), pruned: Vec::new() })
 }
 
 fn describe(file: &FileArtifact, engine: &dyn BackupEngine, cx: &Context) -> Result<Captured> {
@@ -96,10 +106,9 @@ fn describe(file: &FileArtifact, engine: &dyn BackupEngine, cx: &Context) -> Res
 }
 
 /// The ordinary extensions of the kind that was recognised, with those of its layers.
-fn extensions(file: &FileArtifact) -> String {
-    let layers = file.manifest().payload.encoding.iter();
-    let suffixes = layers.map(|layer| if layer == "gzip" { ".gz" } else { ".zst" });
-    format!("{}{}", file.extension(), suffixes.collect::<String>())
+fn extensions(file: &FileArtifact) -> Result<String> {
+    let layers = Layers::from_names(&file.manifest().payload.encoding)?;
+    Ok(format!("{}{}", file.extension(), layers.extensions()))
 }
 
 /// Reads the file once to its end for its hashes.
@@ -147,6 +156,9 @@ fn fill(manifest: &mut Manifest, captured: Captured, from: &str) {
     manifest.facts = captured.facts;
     manifest.tools = captured.tools;
     manifest.options = BTreeMap::from([(ADOPTED_FROM.to_owned(), Value::String(from.to_owned()))]);
+    if !captured.left_out.is_empty() {
+        manifest.options.insert(LEFT_OUT.to_owned(), captured.left_out.into());
+    }
 }
 
 fn copy(vault: &Vault, file: &FileArtifact, manifest: &Manifest, cx: &Context) -> Result<()> {

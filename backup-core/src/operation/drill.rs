@@ -1,6 +1,6 @@
 //! A full restore into a scratch place, checked, measured and thrown away.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     prove::Proven,
@@ -17,15 +17,17 @@ use crate::{
     scratch::Scratch,
     store::Store,
     vault::Vault,
-    verify::{Finding, Level},
+    verify::{Finding, Level, Subject, Verifier},
 };
 
-/// How a drill is made.
+/// How a drill is made, and what is checked beyond what the engine checks.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DrillOptions {
     /// Queries the restored database must answer.
     pub smoke: Vec<String>,
+    /// Rules of the caller's own: asked at level `structure` as well, of the stored bytes.
+    pub verifiers: Vec<Arc<dyn Verifier>>,
     /// The server on which the scratch database is made; `None` is the source's own. Files have none.
     pub on: Option<Target>,
 }
@@ -35,6 +37,13 @@ impl DrillOptions {
     #[must_use]
     pub fn with_smoke(mut self, smoke: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.smoke.extend(smoke.into_iter().map(Into::into));
+        self
+    }
+
+    /// With one more rule of the caller's own, at the levels `structure` and `restore`.
+    #[must_use]
+    pub fn with_verifier(mut self, verifier: Arc<dyn Verifier>) -> Self {
+        self.verifiers.push(verifier);
         self
     }
 
@@ -48,6 +57,9 @@ impl DrillOptions {
 
 /// Restores an artifact into a scratch place, compares it with its manifest, asks the smoke queries, measures the
 /// time, stores the proof, and throws the scratch away.
+///
+/// # Errors
+/// As [`verify`].
 pub fn drill(
     vault: &Vault,
     artifact: &StoredArtifact,
@@ -82,6 +94,11 @@ pub(super) fn rehearse(
     proven.restore_seconds = Some(clock.elapsed().as_secs_f64());
     for sql in &options.smoke {
         ask(&mut *staged, sql, &mut proven);
+    }
+    let subject = Subject::new(artifact, &scratch);
+    for verifier in &options.verifiers {
+        let look = || verifier.verify_restored(&mut *staged, &subject, cx);
+        proven.findings.extend(cx.step(Step::Check, None, look)?);
     }
     Ok(proven)
 }

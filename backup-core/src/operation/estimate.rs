@@ -35,11 +35,16 @@ pub struct Estimate {
 }
 
 /// Estimates the next full backup of a source. Cheap: nothing is read but sizes and manifests.
+///
+/// # Errors
+/// What looking at the source or listing the vault reports.
 pub fn estimate(vault: &Vault, engine: &dyn BackupEngine, cx: &Context) -> Result<Estimate> {
     let report = engine.inspect(cx)?;
     let catalogue = vault.catalogue(Some(Content::Full))?.manifests();
-    let known: Vec<&Manifest> =
-        catalogue.iter().filter(|m| m.is_good() && !m.is_partial() && m.payload.plain_bytes > 0).collect();
+    let known: Vec<&Manifest> = catalogue
+        .iter()
+        .filter(|m| m.is_good() && vault.is_complete(m) && m.payload.plain_bytes > 0)
+        .collect();
     let last = known.last();
     let ratio = last.map_or(USUAL_RATIO, |m| m.payload.bytes as f64 / m.payload.plain_bytes as f64);
     let speed = last.and_then(|m| speed_of(m)).unwrap_or(USUAL_SPEED);

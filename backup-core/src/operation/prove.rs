@@ -1,6 +1,6 @@
 //! Looks at one artifact as deep as asked. Everything that verifies goes through here.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
@@ -12,11 +12,11 @@ use crate::{
     error::Result,
     event::Step,
     manifest::{FORMAT, Manifest},
-    pipeline::checksum,
-    proof::{Proof, SmokeAnswer},
+    pipeline::{Layers, checksum, require_key},
+    proof::{KeyUsed, Proof, SmokeAnswer},
     scratch::Scratch,
     store::Store,
-    verify::{Finding, Level, Subject},
+    verify::{Finding, Level, Subject, Verifier},
 };
 
 /// What looking at an artifact showed.
@@ -33,6 +33,8 @@ pub struct Proven {
     pub restore_seconds: Option<f64>,
     /// Answers of the smoke queries, for drills.
     pub smoke: Vec<SmokeAnswer>,
+    /// What an encrypted payload was decrypted with; `None` when it was not.
+    pub key: Option<KeyUsed>,
 }
 
 /// Looks at an artifact as deep as `level` without storing a proof; working copies lie on `store`'s disk.
@@ -48,18 +50,35 @@ pub fn prove(
     cx: &Context,
 ) -> Result<Proven> {
     let (started_at, clock) = (cx.now(), Instant::now());
+    let key = key_used(artifact, level, cx)?;
     let mut proven = match level {
         Level::None => Proven::of(Vec::new()),
         Level::Checksum => {
             let total = Some(artifact.manifest().payload.bytes);
             Proven::of(cx.step(Step::Checksum, total, || checksum(artifact, cx))?)
         }
-        Level::Structure => Proven::of(structure(artifact, engine, store, cx)?),
+        Level::Structure => Proven::of(structure(artifact, engine, &rehearsal.verifiers, store, cx)?),
         Level::Restore => rehearse(artifact, engine, rehearsal, store, cx)?,
     };
     proven.started_at = started_at;
+    proven.key = key;
     proven.seconds = clock.elapsed().as_secs_f64();
     Ok(proven)
+}
+
+/// Makes sure that there is a key before anything is begun, where one is needed.
+fn key_used(artifact: &dyn Artifact, level: Level, cx: &Context) -> Result<Option<KeyUsed>> {
+    let payload = &artifact.manifest().payload;
+    if level < Level::Structure || !Layers::from_names(&payload.encoding)?.is_encrypted {
+        return Ok(None);
+    }
+    match require_key(artifact, cx) {
+        // Damage, and a payload that is gone, are for the verification to find.
+        Err(error) if !error.is_corruption() && !error.is_not_found() => return Err(error),
+        _ => {}
+    }
+    let is_own = cx.file_key(&payload.name).is_some();
+    Ok(Some(if is_own { KeyUsed::Run } else { KeyUsed::Identity }))
 }
 
 impl Proven {
@@ -70,6 +89,7 @@ impl Proven {
             seconds: 0.0,
             restore_seconds: None,
             smoke: Vec::new(),
+            key: None,
         }
     }
 }
@@ -77,11 +97,17 @@ impl Proven {
 fn structure(
     artifact: &dyn Artifact,
     engine: &dyn BackupEngine,
+    own: &[Arc<dyn Verifier>],
     store: &dyn Store,
     cx: &Context,
 ) -> Result<Vec<Finding>> {
     if !engine.capabilities().checks_copy {
-        return passing_by(artifact, engine, cx);
+        let mut findings = passing_by(artifact, engine, cx)?;
+        if !own.is_empty() && !findings.iter().any(Finding::is_damage) {
+            let scratch = Scratch::for_store(store, 0, cx)?;
+            findings.extend(ask(own, &Subject::new(artifact, &scratch), cx)?);
+        }
+        return Ok(findings);
     }
     let plain = artifact.manifest().payload.plain_bytes;
     let scratch = Scratch::for_store(store, plain, cx)?;
@@ -91,6 +117,16 @@ fn structure(
         for verifier in engine.verifiers(artifact.manifest(), Level::Structure) {
             findings.extend(cx.step(Step::Check, None, || verifier.verify(&subject, cx))?);
         }
+        findings.extend(ask(own, &subject, cx)?);
+    }
+    Ok(findings)
+}
+
+/// What the caller's own rules say of sound bytes.
+fn ask(own: &[Arc<dyn Verifier>], subject: &Subject<'_>, cx: &Context) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for verifier in own {
+        findings.extend(cx.step(Step::Check, None, || verifier.verify(subject, cx))?);
     }
     Ok(findings)
 }
@@ -126,6 +162,7 @@ pub(crate) fn make_proof(manifest: &Manifest, level: Level, proven: &Proven) -> 
         payload_blake3: manifest.payload.blake3.clone(),
         host: crate::file::host_name(),
         tools,
+        key: proven.key,
         other: serde_json::Map::new(),
     }
 }

@@ -6,9 +6,11 @@ use crate::{
     artifact::Artifact,
     context::Context,
     crash,
-    engine::{BackupEngine, RestorePlan, RestoreRequest, Swapped, Target},
+    engine::{BackupEngine, RestorePlan, RestoreRequest, Staged, Swapped, Target},
     error::{Error, ErrorKind, Result},
     event::{Event, Step},
+    mirror::Copies,
+    pipeline::require_key,
 };
 
 /// How a backup is brought back.
@@ -55,9 +57,15 @@ pub struct Restored {
     pub swapped: Swapped,
     /// Seconds it took.
     pub seconds: f64,
+    /// Where the payload was read from.
+    pub location: String,
 }
 
 /// What [`restore`] would do; touches nothing.
+///
+/// # Errors
+/// `Unsupported` when the engine cannot do what is asked; `AlreadyExists` when the target holds data and may not be
+/// replaced; `Busy` when somebody uses it; `Denied` without a key for what is encrypted.
 pub fn load_plan(
     artifact: &dyn Artifact,
     engine: &dyn BackupEngine,
@@ -70,7 +78,23 @@ pub fn load_plan(
     if options.request.until.is_some() && !engine.capabilities().point_in_time {
         return Err(Error::new(ErrorKind::Unsupported, format!("{engine} cannot stop at an instant")));
     }
-    engine.plan_restore(artifact.manifest(), &options.request, cx)
+    let plan = engine.plan_restore(artifact.manifest(), &options.request, cx)?;
+    if plan.skipped.is_none() {
+        require_key(artifact, cx)?;
+        tell_limits(artifact, &plan, cx);
+    }
+    Ok(plan)
+}
+
+/// `latest` of a job that is limited to some tables brings back no others, and takes the place of all.
+fn tell_limits(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) {
+    let limits = artifact.manifest().limited_to().filter(|_| plan.replaces && plan.request.tables.is_empty());
+    if let Some(limits) = limits {
+        cx.warn(format!(
+            "this backup is partial ({limits}); what is not in it will not be in {}",
+            plan.target
+        ));
+    }
 }
 
 /// Brings an artifact back as planned.
@@ -87,15 +111,61 @@ pub fn restore(
     options: &RestoreOptions,
     cx: &Context,
 ) -> Result<Restored> {
+    bring_back(artifact, engine, options, cx, |plan| {
+        Ok((stage(artifact, engine, plan, cx)?, artifact.location()))
+    })
+}
+
+/// [`restore`] from the nearest copy of an artifact that is good: a copy that is damaged, or whose store does not give
+/// it, is told as a warning, and the next one is loaded. The target is touched only after one was proven.
+///
+/// # Errors
+/// As [`restore`]; when no copy is good, `Corrupt` (or what its store failed of) with the reason of each copy.
+pub fn restore_from(
+    copies: &Copies,
+    engine: &dyn BackupEngine,
+    options: &RestoreOptions,
+    cx: &Context,
+) -> Result<Restored> {
+    bring_back(&copies.nearest().artifact, engine, options, cx, |plan| {
+        copies.attempt(cx, |artifact| Ok((stage(artifact, engine, plan, cx)?, artifact.location())))
+    })
+}
+
+fn bring_back(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    options: &RestoreOptions,
+    cx: &Context,
+    load: impl FnOnce(&RestorePlan) -> Result<(Box<dyn Staged>, String)>,
+) -> Result<Restored> {
     let clock = Instant::now();
     let plan = load_plan(artifact, engine, options, cx)?;
     if let Some(why) = &plan.skipped {
         let swapped = Swapped { target: plan.target.to_string(), ..Swapped::default() };
         cx.warn(format!("nothing was restored: {why}"));
-        return Ok(Restored { plan, swapped, seconds: clock.elapsed().as_secs_f64() });
+        let (seconds, location) = (clock.elapsed().as_secs_f64(), artifact.location());
+        return Ok(Restored { plan, swapped, seconds, location });
     }
     crash::point("restore.planned");
-    let mut staged = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, &plan, cx))?;
+    let (staged, location) = load(&plan)?;
+    crash::point("restore.proven");
+    cx.cancel().check()?;
+    let swapped = cx.step(Step::Swap, None, || staged.swap(cx))?;
+    crash::point("restore.swapped");
+    let id = artifact.manifest().id.clone();
+    cx.emit(Event::Restored { id, target: plan.target.to_string() });
+    Ok(Restored { plan, swapped, seconds: clock.elapsed().as_secs_f64(), location })
+}
+
+/// Loads one copy beside the target and proves it.
+fn stage(
+    artifact: &dyn Artifact,
+    engine: &dyn BackupEngine,
+    plan: &RestorePlan,
+    cx: &Context,
+) -> Result<Box<dyn Staged>> {
+    let mut staged = cx.step(Step::Load, Some(plan.writes), || engine.load(artifact, plan, cx))?;
     crash::point("restore.loaded");
     let findings = cx.step(Step::Check, None, || staged.prove(cx))?;
     findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
@@ -105,9 +175,5 @@ pub fn restore(
             "The target was not touched. Restore an older backup; `backup cat` gives the bytes as they are.",
         ));
     }
-    crash::point("restore.proven");
-    cx.cancel().check()?;
-    let swapped = cx.step(Step::Swap, None, || staged.swap(cx))?;
-    crash::point("restore.swapped");
-    Ok(Restored { plan, swapped, seconds: clock.elapsed().as_secs_f64() })
+    Ok(staged)
 }

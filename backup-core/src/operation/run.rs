@@ -1,131 +1,33 @@
 //! Takes a backup: capture, store, re-read, judge, commit.
 
+mod options;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use self::options::RunOptions;
 use super::{
-    drill::DrillOptions,
+    mirror::Copied,
     prove::{Proven, make_proof, prove},
+    queue::lease_within,
 };
 use crate::{
-    capture::CaptureOptions,
+    artifact::{Artifact, StoredArtifact},
     content::Content,
     context::Context,
     crash,
     engine::{BackupEngine, CaptureRequest, Captured, SourceReport},
     error::{Error, ErrorKind, Result},
     event::{Event, Step},
-    guardrail::Guardrails,
-    id::BackupId,
+    id::{BackupId, Key},
     manifest::{Manifest, Payload, Suspicion},
-    pipeline::{Compression, DEFAULT_COMPRESSION, Encoder, encode_bytes},
+    pipeline::{Coding, Encoder, RECIPIENTS, encode_bytes},
     scratch::Scratch,
-    store::Store,
+    store::{Lease, Store},
     vault::Vault,
     verify::{Finding, Level, Origin},
 };
-
-/// How a backup is taken.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RunOptions {
-    /// What it shall hold.
-    pub content: Content,
-    /// What of the source, in which form.
-    pub capture: CaptureOptions,
-    /// Why it is taken.
-    pub tags: Vec<String>,
-    /// How it is compressed; rolling contents are stored plain unless this is set.
-    pub compression: Option<Compression>,
-    /// How deep it is verified before it counts.
-    pub verify: Level,
-    /// The rules it is judged by.
-    pub guardrails: Guardrails,
-    /// Whether breaches of the rules are accepted this once.
-    pub accept: bool,
-    /// Whether the vault is known to be this source's although its backups came from another path.
-    pub same_source: bool,
-}
-
-impl Default for RunOptions {
-    /// A full backup, verified to `structure`, judged by the default rules.
-    fn default() -> Self {
-        Self {
-            content: Content::Full,
-            capture: CaptureOptions::default(),
-            tags: Vec::new(),
-            compression: None,
-            verify: Level::Structure,
-            guardrails: Guardrails::default(),
-            accept: false,
-            same_source: false,
-        }
-    }
-}
-
-impl RunOptions {
-    /// With another content.
-    #[must_use]
-    pub fn with_content(mut self, content: Content) -> Self {
-        self.content = content;
-        self
-    }
-
-    /// With a choice of what is captured, in which form.
-    #[must_use]
-    pub fn with_capture(mut self, capture: CaptureOptions) -> Self {
-        self.capture = capture;
-        self
-    }
-
-    /// With one more tag.
-    #[must_use]
-    pub fn with_tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
-    /// With another compression.
-    #[must_use]
-    pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = Some(compression);
-        self
-    }
-
-    /// With another depth of verification.
-    #[must_use]
-    pub fn with_verify(mut self, level: Level) -> Self {
-        self.verify = level;
-        self
-    }
-
-    /// With other rules.
-    #[must_use]
-    pub fn with_guardrails(mut self, guardrails: Guardrails) -> Self {
-        self.guardrails = guardrails;
-        self
-    }
-
-    /// With breaches accepted this once.
-    #[must_use]
-    pub fn with_accept(mut self, accept: bool) -> Self {
-        self.accept = accept;
-        self
-    }
-
-    /// With the assurance that the vault is this source's, wherever it lay before.
-    #[must_use]
-    pub fn with_same_source(mut self, same_source: bool) -> Self {
-        self.same_source = same_source;
-        self
-    }
-
-    fn compression(&self) -> Compression {
-        let default = if self.content.is_rolling() { Compression::None } else { DEFAULT_COMPRESSION };
-        self.compression.unwrap_or(default)
-    }
-}
 
 /// A backup that was taken.
 #[derive(Clone, Debug)]
@@ -137,6 +39,10 @@ pub struct Taken {
     pub findings: Vec<Finding>,
     /// Where its payload lies.
     pub location: String,
+    /// What became of its copies, filled by whoever knows of mirrors.
+    pub copies: Vec<Copied>,
+    /// The older backups that retention removed afterwards, filled by whoever knows the policy.
+    pub pruned: Vec<BackupId>,
 }
 
 impl Taken {
@@ -159,25 +65,43 @@ impl Taken {
 /// ends between the two leaves them out of step, which verification tells and the next run mends.)
 ///
 /// # Errors
-/// `Busy` when another run holds the vault; `NoSpace` before anything is read; `Corrupt` when the stored bytes do not
+/// `Busy` when another run holds the vault, for longer than [`RunOptions::wait`]; `NoSpace` before anything is read; `Corrupt` when the stored bytes do not
 /// read back as written; else what the engine or the store reports.
 pub fn run(vault: &Vault, engine: &dyn BackupEngine, options: &RunOptions, cx: &Context) -> Result<Taken> {
+    run_under(|| lease_within(vault, options.wait, cx).map(Some), vault, engine, options, cx)
+}
+
+/// [`run`] under a lease that is taken once the source answered; none where the caller holds it already.
+pub(super) fn run_under(
+    lease: impl FnOnce() -> Result<Option<Box<dyn Lease>>>,
+    vault: &Vault,
+    engine: &dyn BackupEngine,
+    options: &RunOptions,
+    cx: &Context,
+) -> Result<Taken> {
     require_content(engine, options.content)?;
     let request = request(engine, options)?;
+    let coding = Coding::new(options.compression(), &options.recipients)?;
     let source = engine.inspect(cx)?;
-    let _lease = vault.lease()?;
+    let _lease = lease()?;
     crash::point("run.leased");
     vault.sweep(cx)?;
+    super::guard::tell_interrupted(vault, cx)?;
     let history = vault.catalogue(Some(options.content))?;
     history.damaged.iter().for_each(|damaged| cx.emit(Event::Found(damaged.clone())));
     let mut history = history.manifests();
+    let superseded = superseded(vault, &history);
     require_same_source(vault, &source, &history, options, cx)?;
-    history.retain(|before| is_comparable(before, options));
+    // A backup of some tables says nothing of a backup of all, nor of other ones.
+    let selection = options.capture.selection();
+    history.retain(|before| selection.is_of(before));
     require_room(&**vault.store(), engine, &source, &history, options)?;
 
-    let draft = capture(vault, engine, source, request, options, cx)?;
+    let draft = capture(vault, engine, source, request, options, &coding, cx)?;
     crash::point("payload.finished");
-    let (manifest, proven) = match judge(vault, engine, draft.clone(), &history, options, cx) {
+    // What was just written is read back with its own keys: this host needs no identity, and keeps none.
+    let reading = cx.clone().with_file_keys(coding.keys().clone());
+    let (manifest, proven) = match judge(vault, engine, draft.clone(), &history, options, &reading) {
         Ok(judged) => judged,
         Err(error) => {
             vault.discard(&draft.manifest.id, &object_names(&draft.manifest));
@@ -185,22 +109,56 @@ pub fn run(vault: &Vault, engine: &dyn BackupEngine, options: &RunOptions, cx: &
         }
     };
     crash::point("run.proven");
-    vault.commit(&manifest)?;
+    vault.commit(&manifest).map_err(|error| unsure(error, &manifest))?;
     crash::point("run.committed");
 
-    // From here on the backup exists; what fails now is told and changes nothing about that.
     let artifact = vault.draft(manifest.clone());
+    follow_up(vault, &artifact, &proven, &superseded, options, cx);
+    cx.emit(Event::Taken { id: manifest.id.clone(), good: manifest.is_good() });
+    let location = artifact.location();
+    Ok(Taken { manifest, findings: proven.findings, location, copies: Vec::new(), pruned: Vec::new() })
+}
+
+/// A store that fell silent may have got the manifest all the same. So its payload stays.
+fn unsure(error: Error, manifest: &Manifest) -> Error {
+    if error.kind() != ErrorKind::Unavailable {
+        return error;
+    }
+    error.with_hint(format!(
+        "When the store answers again, `backup list` tells whether it has \"{}\"; if so, that backup is whole.",
+        manifest.id
+    ))
+}
+
+/// What is left to do once the backup exists; what fails now is told and changes nothing about that.
+fn follow_up(
+    vault: &Vault,
+    artifact: &StoredArtifact,
+    proven: &Proven,
+    superseded: &[Key],
+    options: &RunOptions,
+    cx: &Context,
+) {
+    let manifest = artifact.manifest();
     if options.verify > Level::None {
-        let proof = make_proof(&manifest, options.verify, &proven);
+        let proof = make_proof(manifest, options.verify, proven);
         tell_failure(vault.record(&proof), "its proof could not be stored", cx);
         crash::point("run.proof-stored");
     }
-    if manifest.is_good() && !manifest.content.is_rolling() && !manifest.is_partial() {
-        tell_failure(vault.point_latest(&manifest), "the latest link could not be moved", cx);
+    if manifest.is_good() && !manifest.content.is_rolling() && vault.is_complete(manifest) {
+        tell_failure(vault.point_latest(manifest), "the latest link could not be moved", cx);
         crash::point("run.latest-pointed");
     }
-    let location = crate::artifact::Artifact::location(&artifact);
-    Ok(Taken { manifest, findings: proven.findings, location })
+    for key in superseded.iter().filter(|key| !artifact.payload_key().is_ok_and(|own| own == **key)) {
+        tell_failure(vault.store().delete(key), "what it replaces could not be removed", cx);
+    }
+}
+
+/// The payloads that a rolling backup takes the place of. With other layers than before it has another name, and what
+/// stood there would stay, perhaps unencrypted.
+fn superseded(vault: &Vault, history: &[Manifest]) -> Vec<Key> {
+    let rolling = history.iter().filter(|before| before.content.is_rolling());
+    rolling.filter_map(|before| vault.draft(before.clone()).payload_key().ok()).collect()
 }
 
 /// A captured payload, stored and not yet judged.
@@ -217,13 +175,13 @@ fn capture(
     source: SourceReport,
     mut request: CaptureRequest,
     options: &RunOptions,
+    coding: &Coding,
     cx: &Context,
 ) -> Result<Draft> {
     let started_at = cx.now();
     let id = vault.next_id(options.content, started_at)?;
-    let compression = options.compression();
     let stem = crate::manifest::object_stem(&id);
-    let name = format!("{stem}{}{}", engine.extension(&request), compression.extension());
+    let name = format!("{stem}{}{}", engine.extension(&request), coding.layers().extensions());
 
     let scratch = Scratch::for_store(&**vault.store(), 0, cx)?;
     request.scratch = Some(scratch.path().to_owned());
@@ -231,8 +189,8 @@ fn capture(
     let mut companions: Vec<(String, Payload)> = Vec::new();
     let open = Box::new(|| vault.begin_object(&id, &name));
     let companion = Box::new(|suffix: &str, bytes: &[u8]| {
-        let name = format!("{stem}.{suffix}{}", compression.extension());
-        let (stored, payload) = encode_bytes(bytes, compression, &name)?;
+        let name = format!("{stem}.{suffix}{}", coding.layers().extensions());
+        let (stored, payload) = encode_bytes(bytes, coding, &name)?;
         let mut writer = vault.begin_object(&id, &name)?;
         std::io::Write::write_all(&mut writer, &stored)
             .map_err(|e| Error::from_io(format!("could not store \"{name}\""), e))?;
@@ -241,13 +199,17 @@ fn capture(
         Ok(())
     });
     let (encoded, captured) = {
-        let mut encoder = Encoder::new(open, companion, compression, cx)?;
+        let mut encoder = Encoder::new(open, companion, coding.clone(), cx)?;
         let captured =
             cx.step(Step::Capture, source.plain_bytes, || engine.capture(&request, &mut encoder, cx))?;
         (encoder.finish(&name)?, captured)
     };
     let payload = encoded.publish()?;
     let mut manifest = describe(id, source, started_at, payload, &captured, options);
+    if !coding.recipients().is_empty() {
+        let names = coding.recipients().iter().map(|recipient| Value::String(recipient.to_string()));
+        manifest.options.insert(RECIPIENTS.to_owned(), names.collect());
+    }
     manifest.companions = companions.iter().map(|(name, _)| name.clone()).collect();
     if !companions.is_empty() {
         let facts = companions.into_iter().map(|(_, payload)| payload).collect::<Vec<_>>();
@@ -298,8 +260,7 @@ fn judge(
 ) -> Result<(Manifest, Proven)> {
     let Draft { mut manifest, findings, counted } = draft;
     let artifact = vault.draft(manifest.clone());
-    let mut proven =
-        prove(&artifact, engine, options.verify, &DrillOptions::default(), &**vault.store(), cx)?;
+    let mut proven = prove(&artifact, engine, options.verify, &options.drill, &**vault.store(), cx)?;
     proven.findings.extend(findings);
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     if let Some(finding) = proven.findings.iter().find(|finding| finding.origin == Origin::Stored) {
@@ -329,6 +290,11 @@ fn request(engine: &dyn BackupEngine, options: &RunOptions) -> Result<CaptureReq
     let mut request = CaptureRequest::new(options.content);
     request.options = options.capture.clone();
     request.options.inside = options.compression().inside();
+    if let Some(inside) = request.options.inside.filter(|_| options.is_text()) {
+        let message = format!("SQL text cannot be compressed with pg:{inside}");
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint("Use zstd, gzip or none; pg:gzip:N and pg:zstd:N mean the same there."));
+    }
     request.options.require(&engine.capabilities(), engine)?;
     Ok(request)
 }
@@ -341,12 +307,6 @@ fn require_content(engine: &dyn BackupEngine, content: Content) -> Result<()> {
     let names: Vec<&str> = contents.iter().map(|content| content.name()).collect();
     Err(Error::new(ErrorKind::Unsupported, format!("{engine} cannot make {content} backups"))
         .with_hint(format!("It makes {}.", names.join(", "))))
-}
-
-/// A backup of some tables says nothing of a backup of all, nor of other ones.
-fn is_comparable(before: &Manifest, options: &RunOptions) -> bool {
-    let now = options.capture.describe();
-    crate::capture::SELECTION_KEYS.iter().all(|key| before.options.get(*key) == now.get(*key))
 }
 
 /// Two databases whose names came out the same must not share a vault: each would age the other out.

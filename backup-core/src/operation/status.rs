@@ -11,12 +11,17 @@ use crate::{
     id::BackupId,
     manifest::Manifest,
     proof::Proof,
+    proofs::Proofs,
+    retention::{show_age, too_old},
     vault::Vault,
     verify::{Finding, Level},
 };
 
+/// Clocks of hosts that share a store may differ by so much.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
+
 /// What the user asked for. `None` is not asked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Objectives {
     /// The newest good backup is at most so old.
@@ -48,7 +53,7 @@ pub struct VaultStatus {
     pub good: usize,
     /// Suspect ones.
     pub suspect: usize,
-    /// Manifests that cannot be used.
+    /// Manifests that cannot be used, and what a sync client made of two versions.
     pub damaged: Vec<Finding>,
     /// Stored bytes of all artifacts together.
     pub bytes: u64,
@@ -71,7 +76,7 @@ pub struct VaultStatus {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missed {
-    /// Which objective: `rpo`, `rto`, `proof`, `backup`, `damage`.
+    /// Which objective: `rpo`, `rto`, `proof`, `backup`, `damage`, `guard`.
     pub objective: String,
     /// What is the case, for people.
     pub what: String,
@@ -84,50 +89,70 @@ impl VaultStatus {
     }
 }
 
-/// Judges one vault against its objectives. Nothing having happened is a miss, too.
+/// Judges one vault against its objectives. Nothing having happened is a miss, too. Partial backups count only where
+/// they are what the vault's job asks for ([`Vault::with_selection`]).
+///
+/// For looking only: a vault with a cache answers from it what the store lists as unchanged ([`Vault::overview`]).
+///
+/// # Errors
+/// What listing the vault or reading its proofs reports; what is not as it should be is in [`VaultStatus::missed`].
 pub fn status(vault: &Vault, objectives: &Objectives, cx: &Context) -> Result<VaultStatus> {
     let now = cx.now();
-    let catalogue = vault.catalogue(None)?;
-    let manifests = catalogue.manifests();
+    let mut catalogue = vault.overview(None)?;
+    catalogue.damaged.extend(vault.store().conflicts(vault.source().as_str())?);
+    let manifests = || catalogue.artifacts.iter().map(Artifact::manifest);
     let full: Vec<&Manifest> =
-        manifests.iter().filter(|m| m.content == Content::Full && !m.is_partial()).collect();
+        manifests().filter(|m| m.content == Content::Full && vault.is_complete(m)).collect();
     let good: Vec<&Manifest> = full.iter().copied().filter(|m| m.is_good()).collect();
     let newest = good.last().copied();
-    let proofs = proofs_of(vault, &full)?;
-    let measured =
-        proofs.iter().rev().find(|p| p.ok && p.level == Level::Restore).and_then(|p| p.restore_seconds);
+    let proofs = Newest::of(vault, &full)?;
+    let measured = proofs.drill.as_ref().and_then(|proof| proof.restore_seconds);
 
     let mut status = VaultStatus {
         source: vault.source().to_string(),
         good: good.len(),
         suspect: full.len() - good.len(),
-        damaged: catalogue.damaged,
-        bytes: catalogue.artifacts.iter().map(|artifact| artifact.manifest().payload.bytes).sum(),
+        bytes: manifests().map(|m| m.payload.bytes).fold(0, u64::saturating_add),
         newest: newest.map(|m| m.id.clone()),
         age_seconds: newest.map(|m| now.duration_since(m.snapshot_at).as_secs()),
         window_from: good.first().map(|m| m.snapshot_at),
         window_to: newest.map(|m| m.snapshot_at),
-        last_proof: proofs.last().cloned(),
+        last_proof: proofs.of_any_kind.clone(),
         measured_rto_seconds: measured,
+        damaged: catalogue.damaged.clone(),
         missed: Vec::new(),
     };
     status.missed = missed(&status, &full, &proofs, objectives, now);
+    status.missed.extend(super::guard::missed(vault)?);
     Ok(status)
 }
 
-fn proofs_of(vault: &Vault, artifacts: &[&Manifest]) -> Result<Vec<Proof>> {
-    let mut proofs = Vec::new();
-    for manifest in artifacts {
-        proofs.extend(vault.proofs(&manifest.id)?);
+/// The proofs that a judgement needs, out of all there are.
+struct Newest {
+    of_any_kind: Option<Proof>,
+    /// The newest that found nothing, at least of level `structure`.
+    good: Option<Proof>,
+    /// The newest drill that succeeded and was measured.
+    drill: Option<Proof>,
+}
+
+impl Newest {
+    fn of(vault: &Vault, artifacts: &[&Manifest]) -> Result<Self> {
+        let proofs = Proofs::of(vault, &artifacts.iter().map(|manifest| &manifest.id).collect())?;
+        Ok(Self {
+            of_any_kind: proofs.newest(Level::None, |_| true)?,
+            good: proofs.newest(Level::Structure, |proof| proof.ok && proof.level >= Level::Structure)?,
+            drill: proofs.newest(Level::Restore, |proof| {
+                proof.ok && proof.level == Level::Restore && proof.restore_seconds.is_some()
+            })?,
+        })
     }
-    proofs.sort_by_key(|proof| proof.started_at);
-    Ok(proofs)
 }
 
 fn missed(
     status: &VaultStatus,
     full: &[&Manifest],
-    proofs: &[Proof],
+    proofs: &Newest,
     objectives: &Objectives,
     now: Timestamp,
 ) -> Vec<Missed> {
@@ -140,23 +165,35 @@ fn missed(
     if let Some(newest) = full.last().filter(|m| !m.is_good()) {
         miss("backup", format!("the newest backup, \"{}\", is suspect", newest.id));
     }
+    let future = now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+    if let Some(newest) = full.last().filter(|m| m.snapshot_at > future) {
+        miss(
+            "backup",
+            format!("the newest backup, \"{}\", is dated in the future: its age says nothing", newest.id),
+        );
+    }
+    if let Some(proof) = proofs.good.as_ref().filter(|proof| proof.started_at > future) {
+        miss(
+            "proof",
+            format!("the last proof, of \"{}\", is dated in the future: its age says nothing", proof.id),
+        );
+    }
     for damaged in &status.damaged {
         miss("damage", damaged.to_string());
     }
-    if let Some(proof) = proofs.last().filter(|proof| !proof.ok) {
+    if let Some(proof) = proofs.of_any_kind.as_ref().filter(|proof| !proof.ok) {
         miss("proof", format!("the last verification, of \"{}\", found damage", proof.id));
     }
     let age = status.age_seconds.map(SignedDuration::from_secs);
     if let (Some(rpo), Some(age)) =
         (objectives.rpo, age.filter(|age| objectives.rpo.is_some_and(|rpo| *age > rpo)))
     {
-        miss("rpo", format!("the newest good backup is {age:#} old, {rpo:#} is allowed"));
+        miss("rpo", format!("the newest good backup is {}", too_old(age, rpo)));
     }
     if let Some(allowed) = objectives.proof {
-        let last = proofs.iter().rev().find(|proof| proof.ok && proof.level >= Level::Structure);
-        match last.map(|proof| now.duration_since(proof.started_at)) {
+        match proofs.good.as_ref().map(|proof| now.duration_since(proof.started_at)) {
             Some(age) if age > allowed => {
-                miss("proof", format!("the last proof is {age:#} old, {allowed:#} is allowed"))
+                miss("proof", format!("the last proof is {}", too_old(age, allowed)))
             }
             Some(_) => {}
             None => miss("proof", "no backup was ever proven".to_owned()),
@@ -165,7 +202,7 @@ fn missed(
     if let Some(rto) = objectives.rto {
         match status.measured_rto_seconds {
             Some(seconds) if seconds > rto.as_secs_f64() => {
-                miss("rto", format!("the last drill took {seconds:.0} s, {rto:#} is allowed"));
+                miss("rto", format!("the last drill took {seconds:.0} s, {} is allowed", show_age(rto)));
             }
             Some(_) => {}
             None => miss("rto", "no drill ever measured a restore".to_owned()),

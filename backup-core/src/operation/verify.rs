@@ -3,6 +3,7 @@
 use super::{
     drill::DrillOptions,
     prove::{Proven, make_proof, prove},
+    transfer::examine_companions,
 };
 use crate::{
     artifact::{Artifact, StoredArtifact},
@@ -46,7 +47,8 @@ pub fn verify(
     rehearsal: &DrillOptions,
     cx: &Context,
 ) -> Result<Verified> {
-    let proven: Proven = prove(artifact, engine, level, rehearsal, &**vault.store(), cx)?;
+    let mut proven: Proven = prove(artifact, engine, level, rehearsal, &**vault.store(), cx)?;
+    proven.findings.extend(examine_companions(artifact, cx)?);
     proven.findings.iter().for_each(|finding| cx.emit(Event::Found(finding.clone())));
     let proof = make_proof(artifact.manifest(), level, &proven);
     let recorded = match vault.record(&proof) {
@@ -56,5 +58,6 @@ pub fn verify(
             false
         }
     };
+    cx.emit(Event::Verified { id: proof.id.clone(), level, ok: proof.ok });
     Ok(Verified { proof, recorded })
 }

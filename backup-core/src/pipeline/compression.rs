@@ -5,10 +5,7 @@ use std::{fmt, io::Write, str::FromStr};
 use serde::{Deserialize, Serialize};
 use zstd::zstd_safe::{CParameter, Strategy};
 
-use crate::{
-    error::{Error, Result},
-    store::ObjectReader,
-};
+use crate::error::{Error, Result};
 
 /// How payloads are compressed; as text `zstd`, `zstd:LEVEL`, `gzip`, `gzip:LEVEL`, `none`, or `pg:` and a compression
 /// that pg_dump does itself.
@@ -51,7 +48,7 @@ impl fmt::Display for InsideCompression {
 /// What payloads are compressed with unless told otherwise.
 pub const DEFAULT_COMPRESSION: Compression = Compression::Zstd(None);
 
-/// A layer that can lie on a payload, as the manifest's `encoding` names it.
+/// A compression that can lie on a payload, as the manifest's `encoding` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -70,11 +67,28 @@ impl Encoding {
         }
     }
 
-    /// The layers a manifest names.
+    /// The file extension of the layer, with its dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+            Self::Gzip => ".gz",
+        }
+    }
+
+    /// The compression of something that begins with these bytes.
+    pub(super) fn of(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            [0x1f, 0x8b, 8, _, ..] => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+
+    /// The compression a manifest names below the encryption.
     ///
     /// # Errors
-    /// `Unsupported` when one is unknown, or more than one is named.
-    pub fn from_layers(layers: &[String]) -> Result<Option<Self>> {
+    /// `Unsupported` when it is unknown, or more than one is named.
+    pub(super) fn from_layers(layers: &[String]) -> Result<Option<Self>> {
         match layers {
             [] => Ok(None),
             [one] if one == "zstd" => Ok(Some(Self::Zstd)),
@@ -88,34 +102,10 @@ impl Encoding {
     }
 }
 
-/// What an object without manifest is encoded with, by its first bytes.
-pub fn sniff(object: &dyn ObjectReader) -> Result<Option<Encoding>> {
-    let mut head = [0u8; 4];
-    let count = object.read_at(0, &mut head)?;
-    Ok(match &head[..count] {
-        [0x28, 0xb5, 0x2f, 0xfd] => Some(Encoding::Zstd),
-        [0x1f, 0x8b, 8, _] => Some(Encoding::Gzip),
-        _ => None,
-    })
-}
-
-/// What an object without manifest decodes to, as far as it can be told without decoding it; else its own size.
-pub fn expected_plain_bytes(object: &dyn ObjectReader, encoding: Option<Encoding>) -> Result<u64> {
-    let frames = match encoding {
-        Some(Encoding::Zstd) => super::seek_table::read(object).unwrap_or(None),
-        _ => None,
-    };
-    Ok(frames.map_or(object.size(), |frames| frames.iter().map(|frame| u64::from(frame.plain)).sum()))
-}
-
 impl Compression {
     /// The file extension of the layer, with its dot; empty for none.
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::Zstd(_) => ".zst",
-            Self::Gzip(_) => ".gz",
-            Self::None | Self::Inside(_) => "",
-        }
+        self.encoding().map_or("", Encoding::extension)
     }
 
     /// The layer, if there is one.
@@ -124,6 +114,15 @@ impl Compression {
             Self::Zstd(_) => Some(Encoding::Zstd),
             Self::Gzip(_) => Some(Encoding::Gzip),
             Self::None | Self::Inside(_) => None,
+        }
+    }
+
+    /// The same around the payload in the place of inside of it; LZ4 is no layer of ours and stays.
+    pub(crate) fn around(self) -> Self {
+        match self {
+            Self::Inside(InsideCompression::Gzip(level)) => Self::Gzip(level),
+            Self::Inside(InsideCompression::Zstd(level)) => Self::Zstd(Some(level.min(19))),
+            other => other,
         }
     }
 
@@ -253,6 +252,6 @@ impl FrameCodec {
 fn tune_default(codec: &mut zstd::bulk::Compressor<'_>) -> std::io::Result<()> {
     codec.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast))?;
     codec.set_parameter(CParameter::WindowLog(21))?;
-    codec.set_parameter(CParameter::HashLog(17))?;
+    codec.set_parameter(CParameter::HashLog(18))?;
     codec.set_parameter(CParameter::MinMatch(7))
 }

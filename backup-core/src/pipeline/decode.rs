@@ -1,38 +1,30 @@
-//! Inwards: store → stored bytes → workers → plain bytes in order.
+//! Inwards: store → stored bytes → (decryption →) workers → plain bytes in order.
 
 use std::{
     fmt,
     io::{self, Read},
     sync::Arc,
-    thread::JoinHandle,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    Encoding,
+    Encoding, Layers,
     encode::spawn,
+    ordered::{BLOCK_BYTES, Ordered, Place, Source, Sum, SumInProgress, tell, undecodable},
+    sealed::Sealed,
     seek_table::{self, FrameEntry},
 };
 use crate::{
     context::Context,
     error::{Error, Result},
     manifest::Payload,
-    store::{ObjectReader, SequentialReader},
+    store::ObjectReader,
 };
-
-/// Bytes of one read where there are no frames to go by.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// A payload being decoded: its plain bytes in order, as [`Read`] or block by block.
 pub struct Decoder {
-    order: Option<Receiver<Receiver<Result<Vec<u8>>>>>,
-    fetcher: Option<JoinHandle<Result<Sum>>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Blocks that were given out and can be filled again.
-    spent: Sender<Vec<u8>>,
-    block: Vec<u8>,
-    taken: usize,
+    blocks: Ordered,
     plain: SumInProgress,
     limit: Option<u64>,
 }
@@ -50,68 +42,43 @@ pub struct Decoded {
     pub plain_blake3: String,
 }
 
-/// How many bytes passed by, and their hash.
-pub(super) struct Sum {
-    pub(super) bytes: u64,
-    pub(super) hash: blake3::Hash,
-}
-
-/// Bytes passing by, counted and hashed.
-#[derive(Default)]
-pub(super) struct SumInProgress {
-    pub(super) bytes: u64,
-    hash: blake3::Hasher,
-}
-
-impl SumInProgress {
-    pub(super) fn add(&mut self, part: &[u8]) {
-        self.bytes += part.len() as u64;
-        self.hash.update(part);
-    }
-
-    pub(super) fn done(&self) -> Sum {
-        Sum { bytes: self.bytes, hash: self.hash.finalize() }
-    }
-}
-
 impl Decoder {
     /// Starts decoding an object that `payload` describes; where it claims a size, no more than that is given out.
     ///
     /// # Errors
-    /// `Unsupported` for an unknown encoding; `Corrupt` when the object contradicts itself.
+    /// `Unsupported` for an unknown encoding; `Corrupt` when the object contradicts itself; `Denied` when it is
+    /// encrypted and no identity of the context opens it.
     pub fn open(object: Arc<dyn ObjectReader>, payload: &Payload, cx: &Context) -> Result<Self> {
-        let encoding = Encoding::from_layers(&payload.encoding)?;
+        Self::open_for(object, payload, &[], cx)
+    }
+
+    /// The same, when it is known for whom the object was encrypted.
+    pub(super) fn open_for(
+        object: Arc<dyn ObjectReader>,
+        payload: &Payload,
+        recipients: &[String],
+        cx: &Context,
+    ) -> Result<Self> {
+        let layers = Layers::from_names(&payload.encoding)?;
         let limit = (!payload.plain_blake3.is_empty()).then_some(payload.plain_bytes);
-        let frames = match encoding {
-            Some(Encoding::Zstd) => seek_table::read(&*object)?,
+        let sealed = match layers.is_encrypted {
+            true => Some(Sealed::open(Arc::clone(&object), &payload.name, recipients, cx)?),
+            false => None,
+        };
+        let frames = match (layers.compression, &sealed) {
+            (Some(Encoding::Zstd), Some(sealed)) => seek_table::read(&sealed.reader()?)?,
+            (Some(Encoding::Zstd), None) => seek_table::read(&*object)?,
             _ => None,
         };
         require_within(frames.as_deref(), limit)?;
-        let (order_in, order) = bounded(cx.jobs() + 1);
-        let (spent, blank) = bounded(2 * cx.jobs() + 2);
-        let mut threads = Vec::new();
-        let fetcher = match frames {
-            Some(frames) => {
-                let (work, queue) = bounded::<Work>(cx.jobs());
-                let (read, unread) = bounded(2 * cx.jobs() + 2);
-                for _ in 0..cx.jobs() {
-                    let worker = Worker { queue: queue.clone(), blank: blank.clone(), read: read.clone() };
-                    threads.push(spawn("decompress", move || worker.run())?);
-                }
-                spawn("fetch", move || fetch_frames(&*object, &frames, &order_in, &work, &unread))?
+        let blocks = match (sealed, layers.compression) {
+            (Some(sealed), None) => sealed.stream(cx)?,
+            (Some(sealed), compression) => {
+                decompress(Source::Unsealed(sealed.stream(cx)?), compression, frames, cx)?
             }
-            None => spawn("decode", move || decode_stream(object, encoding, &order_in))?,
+            (None, compression) => decompress(Source::stored(object), compression, frames, cx)?,
         };
-        Ok(Self {
-            order: Some(order),
-            fetcher: Some(fetcher),
-            threads,
-            spent,
-            block: Vec::new(),
-            taken: 0,
-            plain: SumInProgress::default(),
-            limit,
-        })
+        Ok(Self { blocks, plain: SumInProgress::default(), limit })
     }
 
     /// The next plain bytes; `None` at the end.
@@ -119,25 +86,14 @@ impl Decoder {
     /// # Errors
     /// `Corrupt` names the damaged frame and the plain bytes it holds.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>> {
-        let Some(result) = self.order.as_ref().and_then(|order| order.recv().ok()) else {
-            return Ok(None);
-        };
-        let block = result.recv().map_err(|_| Error::failed("a decoding thread stopped"))??;
-        let _ = self.spent.try_send(std::mem::replace(&mut self.block, block));
-        self.taken = 0;
-        self.plain.add(&self.block);
-        if self.limit.is_some_and(|limit| self.plain.bytes > limit) {
-            return Err(Error::corrupt("it decodes to more bytes than its manifest says"));
-        }
-        Ok(Some(&self.block))
+        let Some(block) = self.blocks.next_block()? else { return Ok(None) };
+        pass(&mut self.plain, self.limit, block)?;
+        Ok(Some(block))
     }
 
     /// What was read and given out; to be called at the end.
-    pub fn finish(mut self) -> Result<Decoded> {
-        let fetched = match self.fetcher.take().map(JoinHandle::join) {
-            Some(Ok(sum)) => sum?,
-            _ => return Err(Error::failed("the reading thread panicked")),
-        };
+    pub fn finish(self) -> Result<Decoded> {
+        let fetched = self.blocks.finish()?;
         let plain = self.plain.done();
         Ok(Decoded {
             bytes: fetched.bytes,
@@ -148,30 +104,23 @@ impl Decoder {
     }
 }
 
+/// Counts and hashes a block on its way out.
+fn pass(plain: &mut SumInProgress, limit: Option<u64>, block: &[u8]) -> Result<()> {
+    plain.add(block);
+    if limit.is_some_and(|limit| plain.bytes > limit) {
+        return Err(Error::corrupt("it decodes to more bytes than its manifest says"));
+    }
+    Ok(())
+}
+
 impl Read for Decoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.block.len() {
+        while self.blocks.is_used_up() {
             if self.next_block()?.is_none() {
                 return Ok(0);
             }
         }
-        let count = buffer.len().min(self.block.len() - self.taken);
-        buffer[..count].copy_from_slice(&self.block[self.taken..self.taken + count]);
-        self.taken += count;
-        Ok(count)
-    }
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        // The threads end at their next send, as nobody receives any more.
-        self.order = None;
-        if let Some(fetcher) = self.fetcher.take() {
-            let _ = fetcher.join();
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.blocks.read(buffer)
     }
 }
 
@@ -201,31 +150,53 @@ fn require_within(frames: Option<&[FrameEntry]>, limit: Option<u64>) -> Result<(
     }
 }
 
+/// Starts the threads that decompress what a source gives.
+fn decompress(
+    source: Source,
+    compression: Option<Encoding>,
+    frames: Option<Vec<FrameEntry>>,
+    cx: &Context,
+) -> Result<Ordered> {
+    let (order_in, order) = bounded(cx.jobs() + 1);
+    let (spent, blank) = bounded(2 * cx.jobs() + 2);
+    let mut threads = Vec::new();
+    let fetcher = match frames {
+        Some(frames) => {
+            let (work, queue) = bounded::<Work>(cx.jobs());
+            let (read, unread) = bounded(2 * cx.jobs() + 2);
+            for _ in 0..cx.jobs() {
+                let worker = Worker { queue: queue.clone(), blank: blank.clone(), read: read.clone() };
+                threads.push(spawn("decompress", move || worker.run())?);
+            }
+            spawn("fetch", move || fetch_frames(source, &frames, &order_in, &work, &unread))?
+        }
+        None => spawn("decode", move || decode_stream(source, compression, &order_in))?,
+    };
+    Ok(Ordered::new(order, fetcher, threads, spent))
+}
+
 fn fetch_frames(
-    object: &dyn ObjectReader,
+    mut source: Source,
     frames: &[FrameEntry],
-    order: &Sender<Receiver<Result<Vec<u8>>>>,
+    order: &Sender<Place>,
     work: &Sender<Work>,
     unread: &Receiver<Vec<u8>>,
 ) -> Result<Sum> {
-    let mut sum = SumInProgress::default();
     let mut plain_offset = 0;
     for (number, entry) in frames.iter().enumerate() {
         let mut stored = unread.try_recv().unwrap_or_default();
         stored.resize(entry.stored as usize, 0);
-        read_fully(object, sum.bytes, &mut stored)?;
-        sum.add(&stored);
-        let (done, result) = bounded(1);
+        source.read_fully(&mut stored)?;
+        let (done, place) = bounded(1);
         let count = frames.len();
-        let sent = order.send(result).is_ok()
+        let sent = order.send(place).is_ok()
             && work.send(Work { number, count, plain_offset, entry: *entry, stored, done }).is_ok();
         if !sent {
             return Err(Error::cancelled());
         }
         plain_offset += u64::from(entry.plain);
     }
-    read_rest(object, &mut sum)?;
-    Ok(sum.done())
+    source.finish()
 }
 
 /// Decodes frames; buffers come back to it from both sides.
@@ -242,7 +213,7 @@ impl Worker {
             let outcome = match &mut decompressor {
                 Ok(decompressor) => {
                     let mut plain = self.blank.try_recv().unwrap_or_default();
-                    decompress(decompressor, &work, &mut plain).map(|()| plain)
+                    decode_frame(decompressor, &work, &mut plain).map(|()| plain)
                 }
                 Err(error) => Err(Error::failed(format!("could not set up zstd: {error}"))),
             };
@@ -253,7 +224,7 @@ impl Worker {
     }
 }
 
-fn decompress(
+fn decode_frame(
     decompressor: &mut zstd::bulk::Decompressor<'_>,
     work: &Work,
     plain: &mut Vec<u8>,
@@ -277,14 +248,8 @@ fn decompress(
     }
 }
 
-fn decode_stream(
-    object: Arc<dyn ObjectReader>,
-    encoding: Option<Encoding>,
-    order: &Sender<Receiver<Result<Vec<u8>>>>,
-) -> Result<Sum> {
-    let mut source =
-        Summing { inner: SequentialReader::new(Arc::clone(&object)), sum: SumInProgress::default() };
-    let outcome = match encoding {
+fn decode_stream(mut source: Source, compression: Option<Encoding>, order: &Sender<Place>) -> Result<Sum> {
+    let outcome = match compression {
         Some(Encoding::Zstd) => {
             let buffered = io::BufReader::with_capacity(BLOCK_BYTES, &mut source);
             match zstd::stream::read::Decoder::with_buffer(buffered) {
@@ -303,11 +268,10 @@ fn decode_stream(
         tell(order, Err(error));
         return Err(told);
     }
-    read_rest(&*object, &mut source.sum)?;
-    Ok(source.sum.done())
+    source.finish()
 }
 
-fn give_out(mut decoder: impl Read, order: &Sender<Receiver<Result<Vec<u8>>>>) -> Result<()> {
+fn give_out(mut decoder: impl Read, order: &Sender<Place>) -> Result<()> {
     loop {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         decoder.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block).map_err(undecodable)?;
@@ -316,55 +280,6 @@ fn give_out(mut decoder: impl Read, order: &Sender<Receiver<Result<Vec<u8>>>>) -
         }
         if !tell(order, Ok(block)) {
             return Err(Error::cancelled());
-        }
-    }
-}
-
-fn tell(order: &Sender<Receiver<Result<Vec<u8>>>>, block: Result<Vec<u8>>) -> bool {
-    let (done, result) = bounded(1);
-    done.send(block).is_ok() && order.send(result).is_ok()
-}
-
-/// An error that came up from the store keeps its kind; everything else is the decoder's complaint about the bytes.
-fn undecodable(error: io::Error) -> Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(own) => own.duplicate(),
-        None => Error::corrupt(format!("it does not decode: {error}")),
-    }
-}
-
-/// Hashes the stored bytes on their way into a decoder.
-struct Summing {
-    inner: SequentialReader,
-    sum: SumInProgress,
-}
-
-impl Read for Summing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.sum.add(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-fn read_fully(object: &dyn ObjectReader, offset: u64, buffer: &mut [u8]) -> Result<()> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match object.read_at(offset + done as u64, &mut buffer[done..])? {
-            0 => return Err(Error::corrupt("it ended while being read")),
-            more => done += more,
-        }
-    }
-    Ok(())
-}
-
-/// Hashes what lies behind the last decoded byte: the seek table, or anything somebody appended.
-fn read_rest(object: &dyn ObjectReader, sum: &mut SumInProgress) -> Result<()> {
-    let mut buffer = vec![0u8; BLOCK_BYTES];
-    loop {
-        match object.read_at(sum.bytes, &mut buffer)? {
-            0 => return Ok(()),
-            count => sum.add(&buffer[..count]),
         }
     }
 }

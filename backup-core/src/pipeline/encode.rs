@@ -1,21 +1,23 @@
-//! Outwards: plain bytes → frames → workers → one writer → store.
+//! Outwards: plain bytes → frames → workers → one writer, which encrypts → store.
 
 use std::{
     fmt,
-    io::Write,
+    io::{self, Write},
     thread::{self, JoinHandle},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{
-    Compression, Encoding, FRAME_BYTES,
+    Coding, Compression, FRAME_BYTES,
     compression::FrameCodec,
+    seal::Seal,
     seek_table::{self, FrameEntry},
 };
 use crate::{
     context::Context,
     crash,
+    encryption::FileKey,
     engine::PayloadSink,
     error::{Error, Result},
     event::{Event, Step},
@@ -55,7 +57,7 @@ impl fmt::Debug for Encoded {
 pub struct Encoder<'a> {
     open: OpenObject<'a>,
     companion: StoreCompanion<'a>,
-    compression: Compression,
+    coding: Coding,
     cx: Context,
     flow: Option<Flow>,
     frame: Vec<u8>,
@@ -65,17 +67,17 @@ pub struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder into the object that `open` opens.
+    /// An encoder into the object that `open` opens; `coding` may be a mere [`Compression`].
     pub fn new(
         open: OpenObject<'a>,
         companion: StoreCompanion<'a>,
-        compression: Compression,
+        coding: impl Into<Coding>,
         cx: &Context,
     ) -> Result<Self> {
         let mut encoder = Self {
             open,
             companion,
-            compression,
+            coding: coding.into(),
             cx: cx.clone(),
             flow: None,
             frame: Vec::new(),
@@ -88,7 +90,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let flow = Flow::start((self.open)()?, self.compression, &self.cx)?;
+        let flow = Flow::start((self.open)()?, &self.coding, &self.cx)?;
         self.flow = Some(flow);
         self.frame = Vec::new();
         self.filled = 0;
@@ -106,18 +108,15 @@ impl<'a> Encoder<'a> {
         }
         let flow = self.flow.take().ok_or_else(already_failed)?;
         let written = flow.finish()?;
+        if let Some(key) = written.key {
+            self.coding.keys().insert(name, key);
+        }
         crash::point("payload.written");
         let payload = Payload {
             name: name.to_owned(),
             bytes: written.bytes,
             blake3: written.hash.to_hex().to_string(),
-            encoding: self
-                .compression
-                .encoding()
-                .map(Encoding::layer)
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            encoding: self.coding.layers().names(),
             plain_bytes: self.plain_bytes,
             plain_blake3: self.plain_hash.finalize().to_hex().to_string(),
         };
@@ -188,21 +187,26 @@ impl fmt::Debug for Encoder<'_> {
 }
 
 /// Encodes a whole small object in memory.
-pub fn encode_bytes(plain: &[u8], compression: Compression, name: &str) -> Result<(Vec<u8>, Payload)> {
-    let mut codec = FrameCodec::new(compression)?;
-    let (mut stored, mut frame, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+pub fn encode_bytes(plain: &[u8], coding: &Coding, name: &str) -> Result<(Vec<u8>, Payload)> {
+    let mut codec = FrameCodec::new(coding.compression())?;
+    let (mut frame, mut entries) = (Vec::new(), Vec::new());
+    let mut seal = Seal::begin(Vec::new(), coding)?;
     let parts = plain.chunks(FRAME_BYTES).chain(plain.is_empty().then_some(plain));
     for part in parts {
         codec.compress(part, &mut frame)?;
         entries.push(entry_of(&frame, part.len()));
-        stored.extend_from_slice(&frame);
+        seal.put(&frame)?;
     }
-    stored.extend(trailer(compression, &entries));
+    seal.put(&trailer(coding.compression(), &entries))?;
+    let (stored, key) = seal.finish()?;
+    if let Some(key) = key {
+        coding.keys().insert(name, key);
+    }
     let payload = Payload {
         name: name.to_owned(),
         bytes: stored.len() as u64,
         blake3: blake3::hash(&stored).to_hex().to_string(),
-        encoding: compression.encoding().map(Encoding::layer).into_iter().map(str::to_owned).collect(),
+        encoding: coding.layers().names(),
         plain_bytes: plain.len() as u64,
         plain_blake3: blake3::hash(plain).to_hex().to_string(),
     };
@@ -237,10 +241,12 @@ struct Written {
     object: Box<dyn ObjectWriter>,
     bytes: u64,
     hash: blake3::Hash,
+    key: Option<FileKey>,
 }
 
 impl Flow {
-    fn start(object: Box<dyn ObjectWriter>, compression: Compression, cx: &Context) -> Result<Self> {
+    fn start(object: Box<dyn ObjectWriter>, coding: &Coding, cx: &Context) -> Result<Self> {
+        let compression = coding.compression();
         let jobs = cx.jobs();
         let frames = jobs + 2;
         let (work, work_queue) = unbounded::<Work>();
@@ -261,9 +267,8 @@ impl Flow {
             };
             threads.push(spawn("compress", move || worker.run())?);
         }
-        let cx = cx.clone();
-        let writer =
-            spawn("store", move || write_frames(object, compression, &order_queue, &stored_pool, &cx))?;
+        let (cx, coding) = (cx.clone(), coding.clone());
+        let writer = spawn("store", move || write_frames(object, &coding, &order_queue, &stored_pool, &cx))?;
         Ok(Self { channels: Some(Channels { work, order, empty }), threads, writer: Some(writer) })
     }
 
@@ -322,29 +327,44 @@ impl Worker {
 }
 
 fn write_frames(
-    mut object: Box<dyn ObjectWriter>,
-    compression: Compression,
+    object: Box<dyn ObjectWriter>,
+    coding: &Coding,
     order: &Receiver<Receiver<Result<Compressed>>>,
     stored_pool: &Sender<Vec<u8>>,
     cx: &Context,
 ) -> Result<Written> {
-    let mut hash = blake3::Hasher::new();
-    let mut bytes = 0u64;
+    let mut seal = Seal::begin(Hashed { object, hash: blake3::Hasher::new(), bytes: 0 }, coding)?;
     let mut entries = Vec::new();
-    let mut put = |part: &[u8]| {
-        hash.update(part);
-        bytes += part.len() as u64;
-        object.write_all(part).map_err(|e| Error::from_io("could not store the payload", e))
-    };
     while let Ok(result) = order.recv() {
         cx.cancel().check()?;
         let frame = result.recv().map_err(|_| already_failed())??;
-        put(&frame.stored)?;
+        seal.put(&frame.stored)?;
         entries.push(entry_of(&frame.stored, frame.plain_bytes));
         let _ = stored_pool.send(frame.stored);
     }
-    put(&trailer(compression, &entries))?;
-    Ok(Written { hash: hash.finalize(), bytes, object })
+    seal.put(&trailer(coding.compression(), &entries))?;
+    let (out, key) = seal.finish()?;
+    Ok(Written { hash: out.hash.finalize(), bytes: out.bytes, object: out.object, key })
+}
+
+/// An object whose stored bytes are counted and hashed.
+struct Hashed {
+    object: Box<dyn ObjectWriter>,
+    hash: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.object.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.object.flush()
+    }
 }
 
 /// A zstd frame with a content checksum ends with exactly the four bytes the seek table wants.

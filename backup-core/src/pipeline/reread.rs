@@ -6,21 +6,29 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
+
 use super::{
-    FRAME_BYTES,
-    decode::{Decoded, Decoder, SumInProgress},
+    FRAME_BYTES, Layers,
+    decode::{Decoded, Decoder},
+    ordered::SumInProgress,
     prepared_file::PreparedFile,
+    sealed::Sealed,
 };
 use crate::{
     artifact::Artifact,
     context::Context,
+    encryption::Recipient,
     error::{Error, Result},
     event::{Event, Step},
     file,
-    manifest::Payload,
+    manifest::{Manifest, Payload},
     store::ObjectReader,
     verify::Finding,
 };
+
+/// Under this key of a manifest's `options` stand the recipients of an encrypted artifact.
+pub(crate) const RECIPIENTS: &str = "recipients";
 
 /// Reads the stored bytes of an artifact again and compares length and hash with its manifest.
 pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
@@ -41,6 +49,31 @@ pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
     let sum = sum.done();
     let finding = compare_stored(artifact, sum.bytes, &sum.hash.to_hex());
     Ok(finding.filter(|_| artifact.has_facts()).into_iter().collect())
+}
+
+/// Makes sure that an artifact's payload can be decrypted, if it is encrypted. Reads its two ends, writes nothing.
+///
+/// # Errors
+/// `Denied`, naming its recipients, when no identity of the context opens it; `Corrupt` when its ends are damaged.
+pub fn require_key(artifact: &dyn Artifact, cx: &Context) -> Result<()> {
+    let manifest = artifact.manifest();
+    let payload = &manifest.payload;
+    if !Layers::from_names(&payload.encoding)?.is_encrypted {
+        return Ok(());
+    }
+    Sealed::open(artifact.open_payload()?, &payload.name, &recipients_of(manifest), cx).map(drop).map_err(
+        |error| match error.is_corruption() {
+            true => Error::corrupt(format!("\"{}\" is damaged: {error}", artifact.location())),
+            false => error,
+        },
+    )
+}
+
+/// For whom a manifest says that its payload is encrypted; what is no recipient is passed over.
+fn recipients_of(manifest: &Manifest) -> Vec<String> {
+    let named = manifest.options.get(RECIPIENTS).and_then(Value::as_array);
+    let texts = named.into_iter().flatten().filter_map(Value::as_str);
+    texts.filter(|text| text.parse::<Recipient>().is_ok()).map(str::to_owned).collect()
 }
 
 /// Decodes an artifact's payload into a new private file, comparing everything with the manifest on the way.
@@ -111,7 +144,8 @@ fn give_all(
     cx: &Context,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Decoded> {
-    let mut decoder = Decoder::open(object, &artifact.manifest().payload, cx)?;
+    let manifest = artifact.manifest();
+    let mut decoder = Decoder::open_for(object, &manifest.payload, &recipients_of(manifest), cx)?;
     let mut done = 0;
     while let Some(block) = decoder.next_block()? {
         cx.cancel().check()?;

@@ -49,6 +49,7 @@ pub fn engine_suite(fixture: &dyn EngineFixture) {
     a_flipped_bit_is_found_and_never_restored(fixture);
     a_full_store_or_a_cancellation_leaves_no_backup(fixture);
     contents_it_does_not_make_are_refused(fixture);
+    a_census_counts_what_a_backup_holds(fixture);
 }
 
 fn vault(store: Arc<dyn Store>) -> Vault {
@@ -189,4 +190,26 @@ fn contents_it_does_not_make_are_refused(fixture: &dyn EngineFixture) {
     let listed = vault.catalogue(None).expect("list").artifacts;
     assert_eq!(listed.len(), made.len());
     assert!(listed.iter().all(|artifact| artifact.manifest().suspect.is_empty()));
+}
+
+fn a_census_counts_what_a_backup_holds(fixture: &dyn EngineFixture) {
+    let (cx, vault, engine) = (Context::default(), vault(fixture.store()), fixture.engine());
+    let census = match engine.census(&cx) {
+        Ok(census) => census,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            return;
+        }
+    };
+    let taken = run(&vault, &*engine, &RunOptions::default(), &cx).expect("run");
+    assert!(!census.tables.is_empty());
+    assert_eq!(census.changes_since(&taken.manifest.tables), [], "the backup and the census count alike");
+    assert!(taken.manifest.tables.iter().all(|table| census.tables.contains_key(&table.name)));
+    let again = engine.census(&cx).expect("counted");
+    assert!(census.compare(&again).is_empty(), "nothing changed");
+
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let stopped = engine.census(&Context::default().with_cancel(cancel)).expect_err("cancelled");
+    assert!(stopped.is_cancelled(), "{stopped:?}");
 }

@@ -6,14 +6,15 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     id::Key,
-    store::{Capabilities, Lease, Listing, ObjectReader, ObjectWriter, PutMode, Store},
+    store::{Capabilities, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
+    verify::Finding,
 };
 
 /// A store whose disk is full after so many bytes, although it claims to have room.
@@ -45,6 +46,45 @@ impl FlippingStore {
     }
 }
 
+/// A store that can go away, like a server or a disk that is pulled, and come back; while it is there it counts the
+/// bytes that are written and read.
+#[derive(Debug)]
+pub struct AwayStore {
+    inner: Arc<dyn Store>,
+    is_away: AtomicBool,
+    written: Arc<AtomicU64>,
+    read: Arc<AtomicU64>,
+}
+
+impl AwayStore {
+    /// A store that is there.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, is_away: AtomicBool::new(false), written: Arc::default(), read: Arc::default() }
+    }
+
+    /// Lets it answer nothing any more, or again.
+    pub fn set_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// Bytes of objects that were written since it was last asked.
+    pub fn take_written(&self) -> u64 {
+        self.written.swap(0, Ordering::Relaxed)
+    }
+
+    /// Bytes of objects that were read since it was last asked.
+    pub fn take_read(&self) -> u64 {
+        self.read.swap(0, Ordering::Relaxed)
+    }
+
+    fn there(&self) -> Result<&dyn Store> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{self} does not answer")));
+        }
+        Ok(&*self.inner)
+    }
+}
+
 /// Everything a fault does not touch goes to the store below.
 macro_rules! pass_through {
     () => {
@@ -53,6 +93,12 @@ macro_rules! pass_through {
         }
         fn list(&self, folder: &str) -> Result<Listing> {
             self.inner.list(folder)
+        }
+        fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
+            self.inner.list_below(folder)
+        }
+        fn parallel_reads(&self) -> usize {
+            self.inner.parallel_reads()
         }
         fn delete(&self, key: &Key) -> Result<()> {
             self.inner.delete(key)
@@ -68,6 +114,9 @@ macro_rules! pass_through {
         }
         fn local_folder(&self) -> Option<&Path> {
             self.inner.local_folder()
+        }
+        fn conflicts(&self, folder: &str) -> Result<Vec<Finding>> {
+            self.inner.conflicts(folder)
         }
     };
 }
@@ -98,6 +147,90 @@ impl Store for FlippingStore {
         } else {
             Ok(object)
         }
+    }
+}
+
+impl Store for AwayStore {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn put(&self, key: &Key, mode: PutMode) -> Result<Box<dyn ObjectWriter>> {
+        Ok(Box::new(CountedWriter {
+            inner: self.there()?.put(key, mode)?,
+            written: Arc::clone(&self.written),
+        }))
+    }
+
+    fn open(&self, key: &Key) -> Result<Arc<dyn ObjectReader>> {
+        Ok(Arc::new(CountedReader { inner: self.there()?.open(key)?, read: Arc::clone(&self.read) }))
+    }
+
+    fn list(&self, folder: &str) -> Result<Listing> {
+        self.there()?.list(folder)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.there()?.delete(key)
+    }
+
+    fn lease(&self, folder: &str) -> Result<Box<dyn Lease>> {
+        self.there()?.lease(folder)
+    }
+
+    fn sweep(&self, folder: &str) -> Result<usize> {
+        self.there()?.sweep(folder)
+    }
+
+    fn free_space(&self) -> Result<Option<u64>> {
+        self.there()?.free_space()
+    }
+}
+
+impl fmt::Display for AwayStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "far {}", self.inner)
+    }
+}
+
+struct CountedWriter {
+    inner: Box<dyn ObjectWriter>,
+    written: Arc<AtomicU64>,
+}
+
+impl Write for CountedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.written.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl ObjectWriter for CountedWriter {
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.inner.finish()
+    }
+}
+
+#[derive(Debug)]
+struct CountedReader {
+    inner: Arc<dyn ObjectReader>,
+    read: Arc<AtomicU64>,
+}
+
+impl ObjectReader for CountedReader {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let count = self.inner.read_at(offset, buffer)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc, thread};
 use crate::{
     error::ErrorKind,
     id::Key,
-    store::{PutMode, Store, StoreExt},
+    store::{ObjectMeta, PutMode, Store, StoreExt},
 };
 
 /// Runs the contract of [`Store`] against fresh, empty stores.
@@ -19,6 +19,7 @@ pub fn store_suite(fresh: &dyn Fn() -> Arc<dyn Store>) {
     replace_replaces(&*fresh());
     an_unfinished_object_is_invisible(&*fresh());
     listing_shows_one_level(&*fresh());
+    listing_below_shows_all_levels(&*fresh());
     missing_objects_are_not_found(&*fresh());
     one_lease_at_a_time(&*fresh());
 }
@@ -95,6 +96,31 @@ fn listing_shows_one_level(store: &dyn Store) {
     assert_eq!(full[0].bytes, 8);
     assert_eq!(store.list("b/ful").expect("list").objects, []);
     assert_eq!(store.list("nowhere").expect("list").objects, []);
+}
+
+fn listing_below_shows_all_levels(store: &dyn Store) {
+    let names =
+        ["b/full/2", "b/full/1", "b-side/full/1", "b/proofs/x/1", "b/proofs/y/1", "b/top", "bb/full/1"];
+    for name in names {
+        store.put_bytes(&key(name), name.as_bytes(), PutMode::Create).expect("put");
+    }
+    let below = |folder: &str| -> Vec<String> {
+        let objects = store.list_below(folder).expect("list below");
+        let true_size = |object: &ObjectMeta| object.bytes == object.key.as_str().len() as u64;
+        assert!(objects.iter().all(true_size), "{objects:?}");
+        objects.into_iter().map(|object| object.key.to_string()).collect()
+    };
+    assert_eq!(below("b"), ["b/full/1", "b/full/2", "b/proofs/x/1", "b/proofs/y/1", "b/top"]);
+    assert_eq!(below("b/proofs"), ["b/proofs/x/1", "b/proofs/y/1"]);
+    assert_eq!(below("").len(), names.len());
+    assert_eq!(below("b/ful"), [""; 0]);
+    assert_eq!(below("nowhere"), [""; 0]);
+    let direct = store.list("b/full").expect("list").objects;
+    assert_eq!(store.list_below("b/full").expect("list below"), direct, "both tell the same of an object");
+    let mut unfinished = store.put(&key("b/full/3"), PutMode::Create).expect("put");
+    unfinished.write_all(b"half").expect("write");
+    assert_eq!(below("b/full"), ["b/full/1", "b/full/2"]);
+    assert!(store.parallel_reads() > 0);
 }
 
 fn missing_objects_are_not_found(store: &dyn Store) {

@@ -6,7 +6,7 @@ use backup_core::{Error, Result};
 use memchr::memchr;
 
 use super::{
-    LargeObjects, RowSink, TableData,
+    LargeObjects, Sinks, TableData,
     bytes::{UNTRUSTED, cut_short, damaged, number},
     decoder::Decoder,
     header::{Header, InnerCompression},
@@ -50,7 +50,7 @@ pub(crate) struct DataReader {
     number: PartialNumber,
     decoder: Decoder,
     content: Content,
-    rows: Option<Box<dyn RowSink>>,
+    sinks: Sinks,
     /// Where the last piece ends in the archive.
     end: u64,
     /// Where the block of the current entry begins.
@@ -65,6 +65,8 @@ struct Content {
     bytes: u64,
     fold: Option<RowFold>,
     lines: Option<Lines>,
+    /// It goes to the sink of all data.
+    is_sunk: bool,
 }
 
 /// A number whose last byte has not come.
@@ -75,7 +77,7 @@ struct PartialNumber {
 }
 
 impl DataReader {
-    pub(crate) fn new(toc: TocReader, rows: Option<Box<dyn RowSink>>, start: u64) -> Result<Self> {
+    pub(crate) fn new(toc: TocReader, sinks: Sinks, start: u64) -> Result<Self> {
         Ok(Self {
             decoder: Decoder::new(toc.header.compression)?,
             header: toc.header,
@@ -86,7 +88,7 @@ impl DataReader {
             next: Next::Type,
             number: PartialNumber::default(),
             content: Content::default(),
-            rows,
+            sinks,
             end: start,
             block_at: start,
         })
@@ -155,8 +157,8 @@ impl DataReader {
         let (now, later) = rest.split_at(left.min(rest.len()));
         *rest = later;
         self.next = if now.len() == left { Next::Length } else { Next::Chunk(left - now.len()) };
-        let Self { decoder, content, entries, rows, .. } = self;
-        if let (Decoder::None, Content { fold: Some(fold), lines: None, bytes, .. }) =
+        let Self { decoder, content, entries, sinks, .. } = self;
+        if let (Decoder::None, Content { fold: Some(fold), lines: None, bytes, is_sunk, .. }) =
             (&*decoder, &mut *content)
         {
             // The path of nearly all bytes: pg_dump before 17 makes each row a chunk of its own.
@@ -164,9 +166,12 @@ impl DataReader {
             if !fold.feed_row(now) {
                 fold.feed(now);
             }
+            if let (true, Some(data)) = (*is_sunk, &mut sinks.data) {
+                data.data(now)?;
+            }
             return Ok(());
         }
-        Ok(decoder.push(now, &mut |plain| content.take(plain, entries, rows))?)
+        Ok(decoder.push(now, &mut |plain| content.take(plain, entries, sinks))?)
     }
 
     fn block_type(&mut self, rest: &mut &[u8]) -> Result<(), Stop> {
@@ -200,8 +205,12 @@ impl DataReader {
         entry.data_at = Some(self.block_at);
         if is_data && entry.is_copy() {
             self.content.fold = Some(RowFold::with_end_marker());
-            let wanted = self.rows.as_mut().is_some_and(|rows| rows.wants(entry));
+            let wanted = self.sinks.rows.as_mut().is_some_and(|rows| rows.wants(entry));
             self.content.lines = wanted.then(Lines::default);
+            if let Some(data) = &mut self.sinks.data {
+                data.begin(entry)?;
+                self.content.is_sunk = true;
+            }
         }
         self.next = if is_data { Next::Length } else { Next::LargeObject };
         Ok(())
@@ -214,6 +223,9 @@ impl DataReader {
             self.large_objects.bytes += std::mem::take(&mut self.content.bytes);
             self.next = Next::LargeObject;
             return Ok(());
+        }
+        if let (true, Some(data)) = (self.content.is_sunk, &mut self.sinks.data) {
+            data.end()?;
         }
         let fold = self.content.fold.take();
         if let Some(entry) = self.entries.get(self.content.entry).filter(|entry| entry.desc == "TABLE DATA") {
@@ -242,12 +254,17 @@ impl DataReader {
 }
 
 impl Content {
-    fn take(&mut self, plain: &[u8], entries: &[Entry], rows: &mut Option<Box<dyn RowSink>>) -> Result<()> {
+    fn take(&mut self, plain: &[u8], entries: &[Entry], sinks: &mut Sinks) -> Result<()> {
         self.bytes += plain.len() as u64;
         if let Some(fold) = &mut self.fold {
             fold.feed(plain);
         }
-        if let (Some(lines), Some(rows), Some(entry)) = (&mut self.lines, rows, entries.get(self.entry)) {
+        if let (true, Some(data)) = (self.is_sunk, &mut sinks.data) {
+            data.data(plain)?;
+        }
+        if let (Some(lines), Some(rows), Some(entry)) =
+            (&mut self.lines, &mut sinks.rows, entries.get(self.entry))
+        {
             lines.split(plain, &mut |row| rows.row(entry, row))?;
         }
         Ok(())

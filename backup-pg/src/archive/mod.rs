@@ -95,6 +95,21 @@ pub trait RowSink: Send {
     fn row(&mut self, entry: &Entry, row: &[u8]) -> Result<()>;
 }
 
+/// Takes the data of all tables while an archive passes by, to load them elsewhere.
+pub trait DataSink: Send {
+    /// The rows of `entry` come next: COPY text, with the line that ends it.
+    ///
+    /// # Errors
+    /// Whatever the sink returns, here and below, ends the reading and is returned by [`ArchiveReader::feed`].
+    fn begin(&mut self, entry: &Entry) -> Result<()>;
+
+    /// The next bytes, which may be cut anywhere.
+    fn data(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// The rows are complete.
+    fn end(&mut self) -> Result<()>;
+}
+
 /// Reads a custom-format archive as it passes by.
 ///
 /// Memory is the table of contents and 128 KiB or so, besides what decompression needs; only for a [`RowSink`] is a
@@ -102,7 +117,14 @@ pub trait RowSink: Send {
 pub struct ArchiveReader {
     stage: Stage,
     buffer: Buffer,
-    rows: Option<Box<dyn RowSink>>,
+    sinks: Sinks,
+}
+
+/// Who else is given what passes by.
+#[derive(Default)]
+pub(crate) struct Sinks {
+    pub(crate) rows: Option<Box<dyn RowSink>>,
+    pub(crate) data: Option<Box<dyn DataSink>>,
 }
 
 /// How far the reader is.
@@ -123,19 +145,24 @@ impl Default for ArchiveReader {
 impl ArchiveReader {
     /// A reader that stands before the first byte.
     pub fn new() -> Self {
-        Self { stage: Stage::Header, buffer: Buffer::default(), rows: None }
+        Self { stage: Stage::Header, buffer: Buffer::default(), sinks: Sinks::default() }
     }
 
     /// A reader that also hands out rows.
     pub fn with_rows(rows: Box<dyn RowSink>) -> Self {
-        Self { rows: Some(rows), ..Self::new() }
+        Self { sinks: Sinks { rows: Some(rows), data: None }, ..Self::new() }
+    }
+
+    /// A reader that also hands out the data of all tables.
+    pub fn with_data(data: Box<dyn DataSink>) -> Self {
+        Self { sinks: Sinks { rows: None, data: Some(data) }, ..Self::new() }
     }
 
     /// Takes the next bytes, which may be cut anywhere.
     ///
     /// # Errors
     /// `Corrupt`, with the entry and the position, when the bytes are not an archive; `Unsupported` for formats that
-    /// are newer, older or not in one file; and the errors of the [`RowSink`]. The reader is of no use afterwards.
+    /// are newer, older or not in one file; and the errors of the sinks. The reader is of no use afterwards.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         let result = self.take(bytes);
         if result.is_err() {
@@ -197,7 +224,7 @@ impl ArchiveReader {
         }
         if let Stage::Contents(toc) = std::mem::replace(&mut self.stage, Stage::Stopped) {
             let buffer = std::mem::take(&mut self.buffer);
-            let mut data = DataReader::new(*toc, self.rows.take(), buffer.position())?;
+            let mut data = DataReader::new(*toc, std::mem::take(&mut self.sinks), buffer.position())?;
             data.feed(&buffer.into_rest())?;
             self.stage = Stage::Data(Box::new(data));
         }

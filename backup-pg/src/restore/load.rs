@@ -1,7 +1,8 @@
 //! Filling a new database from a dump.
 
 use std::{
-    fs::File,
+    collections::HashSet,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     path::Path,
@@ -26,7 +27,12 @@ use super::{
     temporary::{Place, TemporaryDatabase},
     unpacked::{Unpacked, major_in},
 };
-use crate::{archive::qualified, child::Running, session::explain, tools::Tools};
+use crate::{
+    archive::{Archive, qualified},
+    child::Running,
+    session::explain,
+    tools::Tools,
+};
 
 /// Sessions that load at once, unless asked for more: beyond them a server's disk is the limit.
 const MAX_DEFAULT_JOBS: usize = 4;
@@ -78,9 +84,10 @@ impl Selection {
 }
 
 /// The programs that read a dump.
-pub(super) fn tools_for(dump: &Unpacked, manifest: &Manifest) -> Result<Tools> {
+pub(super) fn tools_for(archive: Option<&Archive>, manifest: &Manifest) -> Result<Tools> {
     let stated = manifest.tools.get("pg_dump").and_then(|version| major_in(version));
-    let major = dump.dump_major().or(stated).unwrap_or(0);
+    let dumped_by = archive.and_then(|archive| major_in(&archive.header.dump_version));
+    let major = dumped_by.or(stated).unwrap_or(0);
     Tools::at_least(major, &format!("\"{}\"", manifest.id))
 }
 
@@ -93,7 +100,7 @@ pub(super) fn fill(
     jobs: usize,
     cx: &Context,
 ) -> Result<()> {
-    let tools = tools_for(dump, manifest)?;
+    let tools = tools_for(dump.archive(), manifest)?;
     if dump.is_plain {
         return run_psql(database, dump, &tools, cx);
     }
@@ -165,6 +172,8 @@ fn lead(command: &mut Command, database: &mut TemporaryDatabase) -> Result<()> {
     let settings = [
         ("synchronous_commit", "off"),
         ("client_min_messages", "warning"),
+        // Each check of a foreign key is one query, too short to be worth compiling.
+        ("jit", "off"),
         ("maintenance_work_mem", memory.as_str()),
     ];
     database.place.server.lead(command, &database.place.name, SESSION_NAME, &settings);
@@ -177,15 +186,34 @@ fn maintenance_memory(database: &mut TemporaryDatabase) -> Result<String> {
     Ok(row.map_err(|e| explain(e, "look at the server's settings"))?.get(0))
 }
 
+/// Writes which entries pg_restore takes, in their order; the argument that names the file.
+pub(super) fn write_list(
+    folder: &Path,
+    name: &str,
+    archive: &Archive,
+    entries: &HashSet<i32>,
+) -> Result<String> {
+    let listed = archive.entries.iter().filter(|entry| entries.contains(&entry.dump_id));
+    let lines: String = listed.map(|entry| format!("{};\n", entry.dump_id)).collect();
+    let path = folder.join(format!("{name}.list"));
+    fs::write(&path, lines).map_err(|e| Error::io("write", &path, e))?;
+    Ok(format!("--use-list={}", path.display()))
+}
+
 /// Runs a program to its end, telling how the database grows.
 fn watched(command: Command, place: &Place, cx: &Context) -> Result<crate::child::Ended> {
     let program = Running::start(command, None, cx)?;
+    measured(place, cx, || program.finish())
+}
+
+/// Works on a database, telling how it grows.
+pub(super) fn measured<T>(place: &Place, cx: &Context, work: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| measure(place, &is_over, cx));
-        let ended = program.finish();
+        let outcome = work();
         is_over.store(true, Ordering::Relaxed);
-        ended
+        outcome
     })
 }
 

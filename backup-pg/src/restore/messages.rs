@@ -2,13 +2,24 @@
 
 use backup_core::{Error, ErrorKind, Result, context::Context};
 
-use crate::child::Ended;
+use crate::{
+    child::Ended,
+    messages::{self, Known, plain},
+};
 
-/// A phrase, what a caller can do about it, and what to tell.
-type Known = (&'static str, ErrorKind, &'static str);
+/// What is told where nothing better is known.
+const NOTHING_LOST: &str = "Nothing was put in place, and what was loaded is dropped.";
+
+/// What a server says of the session that it ends where two wait for each other.
+const DEADLOCK: &str = "deadlock detected";
 
 /// The first that occurs anywhere in what a failed program said counts.
 const KNOWN: &[Known] = &[
+    (
+        DEADLOCK,
+        ErrorKind::Busy,
+        "Something else locks objects of the new database. Try again, or with --jobs 1. Nothing was put in place, and what was loaded is dropped.",
+    ),
     (
         "No space left on device",
         ErrorKind::NoSpace,
@@ -49,13 +60,6 @@ const KNOWN: &[Known] = &[
         ErrorKind::NotFound,
         "Create the roles on this server (`backup cat` gives those stored beside the backup), or restore with --no-owner --no-privileges.",
     ),
-    ("password authentication failed", ErrorKind::Denied, "Check the password in PGPASSWORD or .pgpass."),
-    ("no password supplied", ErrorKind::Denied, "Give the password in PGPASSWORD or .pgpass."),
-    (
-        "no pg_hba.conf entry",
-        ErrorKind::Denied,
-        "Allow this host, user and database in the server's pg_hba.conf; a restore needs a new database and \"postgres\" or \"template1\".",
-    ),
     (
         "unsupported version (",
         ErrorKind::Unsupported,
@@ -82,33 +86,6 @@ const KNOWN: &[Known] = &[
         "The rows are not what their encoding says, in the source as well.",
     ),
     ("tablespace \"", ErrorKind::NotFound, "Create the tablespace on this server first."),
-    (
-        "out of shared memory",
-        ErrorKind::Failed,
-        "Raise the server's max_locks_per_transaction and restart it.",
-    ),
-    (
-        "too many clients",
-        ErrorKind::Busy,
-        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
-    ),
-    (
-        "remaining connection slots",
-        ErrorKind::Busy,
-        "All connections of the server are taken; try again, with fewer --jobs, or raise max_connections.",
-    ),
-    ("too many connections", ErrorKind::Busy, "A connection limit was reached; try again with fewer --jobs."),
-    (
-        "closed the connection",
-        ErrorKind::Unavailable,
-        "Look into the server's log, then try again. Nothing was put in place.",
-    ),
-    (
-        "terminating connection",
-        ErrorKind::Unavailable,
-        "The server is stopping or somebody ended the session; try again. Nothing was put in place.",
-    ),
-    ("Connection refused", ErrorKind::Unavailable, "Check host and port, and whether the server runs."),
     (
         "violates",
         ErrorKind::Failed,
@@ -155,6 +132,11 @@ pub(super) fn require_loaded(program: &str, ended: &Ended, cx: &Context) -> Resu
     Ok(())
 }
 
+/// Whether sessions of a load have waited for each other.
+pub(super) fn is_deadlock(error: &Error) -> bool {
+    error.to_string().contains(DEADLOCK)
+}
+
 /// What a line of a program that succeeded is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
@@ -195,34 +177,8 @@ fn sort(line: &str) -> Sort {
 
 /// An error of the lines that a program left behind.
 pub(super) fn explain(program: &str, lines: &[String], otherwise: &str) -> Error {
-    let told: Vec<&str> =
-        lines.iter().map(|line| plain(program, line)).filter(|line| !line.is_empty()).collect();
-    let is_failure = |line: &&&str| {
-        line.contains("ERROR:")
-            || line.contains("FATAL:")
-            || line.contains("error: ")
-            || line.contains("failed: ")
-    };
-    let first = told.iter().find(is_failure).or_else(|| told.iter().find(|line| sort(line) == Sort::Unknown));
-    let first = first.copied().unwrap_or(otherwise);
-    let known = KNOWN.iter().find(|(phrase, ..)| told.iter().any(|line| line.contains(phrase)));
-    let (kind, hint) = known.map_or((ErrorKind::Failed, None), |(_, kind, hint)| (*kind, Some(*hint)));
-    let mut error = Error::new(kind, format!("{program}: {}", first.trim_start_matches("error: ")));
-    let rest: Vec<&str> = told.iter().copied().filter(|line| *line != first).take(8).collect();
-    if !rest.is_empty() {
-        error = error.with_source(rest.join("; "));
-    }
-    error.with_hint(hint.unwrap_or("Nothing was put in place, and what was loaded is dropped."))
-}
-
-/// `pg_restore: error: …` and `psql:<stdin>:12: ERROR: …` without what comes first.
-fn plain<'a>(program: &str, line: &'a str) -> &'a str {
-    let line = line.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(line);
-    let line = match line.strip_prefix("psql:").and_then(|rest| rest.split_once(": ")) {
-        Some((_, rest)) => rest,
-        None => line,
-    };
-    line.strip_prefix("warning: ").unwrap_or(line).trim_end()
+    let error = messages::explain(program, lines, otherwise, KNOWN);
+    if error.hint().is_some() { error } else { error.with_hint(NOTHING_LOST) }
 }
 
 #[cfg(test)]

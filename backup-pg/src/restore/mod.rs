@@ -4,11 +4,13 @@
 //! the backup row by row, and renames. What stood there is kept under another name.
 
 mod closure;
+mod copying;
 mod existing;
 mod load;
 mod messages;
 mod names;
 mod objects;
+mod order;
 mod parallel;
 mod plan;
 mod present;
@@ -17,6 +19,7 @@ mod prove;
 mod rows_only;
 mod server;
 mod staged;
+mod streamed;
 mod swap;
 mod tables;
 mod temporary;
@@ -41,7 +44,13 @@ use self::{
     temporary::TemporaryDatabase,
     unpacked::{Unpacked, expected_tables},
 };
-use crate::conninfo::{Conninfo, Environment};
+use crate::{
+    archive::Archive,
+    conninfo::{Conninfo, Environment},
+    contents::Contents,
+    session::Session,
+    tools::Tools,
+};
 
 /// Loads an artifact into a new database beside the plan's target.
 ///
@@ -49,7 +58,7 @@ use crate::conninfo::{Conninfo, Environment};
 /// `Corrupt` when the artifact is damaged, found before anything is made; `NotFound` when owners are missing on the
 /// server; what the server refuses, by its kind. The new database is dropped on any of them.
 pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) -> Result<Box<dyn Staged>> {
-    let (server, mut control) = TargetServer::open(&connection(plan)?, cx)?;
+    let (server, control) = TargetServer::open(&connection(plan)?, cx)?;
     let (manifest, request) = (artifact.manifest(), &plan.request);
     if !request.tables.is_empty() {
         return tables::load(artifact, plan, &server, control, cx);
@@ -57,25 +66,69 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
     if plan::is_data_only(manifest, request) {
         return rows_only::load(artifact, plan, &server, control, cx);
     }
-    let dump = Unpacked::decode(artifact, cx)?;
-    require_owners(&dump, manifest, plan, &mut control)?;
-    let mut database = TemporaryDatabase::create(&server, control, manifest, dump.archive(), cx)?;
     let jobs = load::jobs(request, cx);
-    load::fill(&mut database, &dump, manifest, &Selection::of(request, manifest), jobs, cx)?;
+    let Filled { database, contents, tools } = match fill(artifact, plan, (&server, control), jobs, cx) {
+        Err(error) if jobs > 1 && messages::is_deadlock(&error) => {
+            cx.warn(format!("sessions that loaded waited for each other; one session begins anew: {error}"));
+            let control = server.session(&server.maintenance, "backup control", &[])?;
+            fill(artifact, plan, (&server, control), 1, cx)?
+        }
+        filled => filled?,
+    };
     load::analyze(&database.place, jobs, cx)?;
     backup_core::crash::point("load.filled");
-    let (tools, expected) = (load::tools_for(&dump, manifest)?, expected_tables(artifact, &dump.contents));
     Ok(Box::new(StagedDatabase {
         database,
         manifest: manifest.clone(),
-        expected,
-        archive: dump.contents.archive,
+        expected: expected_tables(artifact, &contents),
+        archive: contents.archive,
         definitions: None,
         plan: plan.clone(),
         tools,
         left_out: HashSet::new(),
         is_dressed: false,
     }))
+}
+
+/// A new database with everything in it.
+struct Filled {
+    database: TemporaryDatabase,
+    /// What the dump holds.
+    contents: Contents,
+    /// The programs that loaded it.
+    tools: Tools,
+}
+
+/// Fills a new database, by streaming where the dump allows it.
+fn fill(
+    artifact: &dyn Artifact,
+    plan: &RestorePlan,
+    (server, mut control): (&TargetServer, Session),
+    jobs: usize,
+    cx: &Context,
+) -> Result<Filled> {
+    let Some(head) = streamed::head(artifact, plan, &mut control, cx)? else {
+        return load_unpacked(artifact, plan, (server, control), jobs, cx);
+    };
+    require_owners(Some(head.archive()), artifact.manifest(), plan, &mut control)?;
+    streamed::load(artifact, head, plan, (server, control), jobs, cx)
+}
+
+/// By a decoded copy in a working folder.
+fn load_unpacked(
+    artifact: &dyn Artifact,
+    plan: &RestorePlan,
+    (server, mut control): (&TargetServer, Session),
+    jobs: usize,
+    cx: &Context,
+) -> Result<Filled> {
+    let manifest = artifact.manifest();
+    let dump = Unpacked::decode(artifact, cx)?;
+    require_owners(dump.archive(), manifest, plan, &mut control)?;
+    let mut database = TemporaryDatabase::create(server, control, manifest, dump.archive(), cx)?;
+    load::fill(&mut database, &dump, manifest, &Selection::of(&plan.request, manifest), jobs, cx)?;
+    let tools = load::tools_for(dump.archive(), manifest)?;
+    Ok(Filled { database, contents: dump.contents, tools })
 }
 
 /// How the target is reached, its password included.
@@ -88,15 +141,15 @@ fn connection(plan: &RestorePlan) -> Result<Conninfo> {
 
 /// The archive itself names the owners, also where a manifest does not.
 fn require_owners(
-    dump: &Unpacked,
+    archive: Option<&Archive>,
     manifest: &Manifest,
     plan: &RestorePlan,
-    control: &mut crate::session::Session,
+    control: &mut Session,
 ) -> Result<()> {
     if plan.request.no_owner {
         return Ok(());
     }
-    let entries = dump.contents.archive.iter().flat_map(|archive| &archive.entries);
+    let entries = archive.iter().flat_map(|archive| &archive.entries);
     let owned = entries.filter(|entry| !entry.owner.is_empty() && !entry.owner.contains('\u{fffd}'));
     let owners: BTreeSet<String> = owned
         .filter(|entry| !entry.definition.is_empty() && entry.desc != "DATABASE")

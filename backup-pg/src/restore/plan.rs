@@ -188,7 +188,7 @@ fn require_known(manifest: &Manifest, request: &RestoreRequest) -> Result<()> {
             );
         }
     }
-    let is_text = manifest.content.is_rolling() || format_in(&manifest.facts)? == DumpFormat::Plain;
+    let is_text = manifest.content.is_rolling() || format_in(manifest)? == DumpFormat::Plain;
     if is_text && !request.tables.is_empty() {
         return refuse(
             format!("\"{id}\" is SQL text, from which no single tables can be restored"),

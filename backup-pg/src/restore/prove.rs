@@ -13,6 +13,7 @@ use crate::{
     archive::{Archive, qualified},
     child::Running,
     contents::joined,
+    copy::target_and_columns,
     platform,
     rows::{RowFacts, RowFold},
     session::{Session, explain},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Settings under which equal rows are equal text, as `setup_connection` of `pg_dump.c` and our dumps have them.
-const CANONICAL: [(&str, &str); 7] = [
+const CANONICAL: [(&str, &str); 8] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("extra_float_digits", "3"),
@@ -28,6 +29,8 @@ const CANONICAL: [(&str, &str); 7] = [
     ("bytea_output", "hex"),
     ("row_security", "off"),
     ("synchronize_seqscans", "off"),
+    // A piece is read in less time than compiling its query takes.
+    ("jit", "off"),
 ];
 
 /// Pages of a large table that one session reads at a time.
@@ -258,21 +261,6 @@ fn look_up(
     Ok(wanted)
 }
 
-/// `public.t` and `a, b` of `COPY public.t (a, b) FROM stdin;`. The list is in the last parentheses that are not in
-/// quotes; a table whose columns are all generated has none.
-fn target_and_columns(copy: &str) -> Option<(&str, &str)> {
-    let rest = copy.trim_end().strip_prefix("COPY ")?.strip_suffix(" FROM stdin;")?;
-    let (mut is_quoted, mut open) = (false, None);
-    for (at, byte) in rest.bytes().enumerate() {
-        is_quoted ^= byte == b'"';
-        if byte == b'(' && !is_quoted {
-            open = Some(at);
-        }
-    }
-    let Some(open) = open else { return Some((rest.trim_end(), "")) };
-    Some((rest.get(..open)?.trim_end(), rest.get(open + 1..)?.strip_suffix(')')?))
-}
-
 /// All tables, by the name that an archive of this encoding gives them.
 fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashMap<String, Present>> {
     let sql = "SELECT n.nspname::text, c.relname::text,
@@ -306,19 +294,6 @@ fn present_tables(session: &mut Session, encoding: Option<&str>) -> Result<HashM
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_read_from_a_copy_statement() {
-        for (copy, expected) in [
-            ("COPY public.t (a, b) FROM stdin;\n", Some(("public.t", "a, b"))),
-            ("COPY public.\"t (x)\" (a, \"b)(\") FROM stdin;\n", Some(("public.\"t (x)\"", "a, \"b)(\""))),
-            ("COPY public.t  FROM stdin;\n", Some(("public.t", ""))),
-            ("COPY public.\"t(x)\"  FROM stdin;\n", Some(("public.\"t(x)\"", ""))),
-            ("", None),
-        ] {
-            assert_eq!(target_and_columns(copy), expected, "{copy}");
-        }
-    }
 
     #[test]
     fn the_pieces_of_a_table_cover_it_once_and_its_end_is_open() {

@@ -61,7 +61,7 @@ pub(super) fn load(
 ) -> Result<Box<dyn Staged>> {
     let (manifest, request) = (artifact.manifest(), &plan.request);
     let dump = Unpacked::decode(artifact, cx)?;
-    let reads_dump = major_in(load::tools_for(&dump, manifest)?.version()).unwrap_or(0);
+    let reads_dump = major_in(load::tools_for(dump.archive(), manifest)?.version()).unwrap_or(0);
     let tools = Tools::at_least(server.major().max(reads_dump), "restoring rows")?;
     let path = dump.scratch.path().join("definitions");
     let definitions = dump_definitions(server, &tools, &path, cx)?;

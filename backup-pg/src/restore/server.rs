@@ -75,9 +75,17 @@ impl TargetServer {
         self.conninfo.with_database(database).display()
     }
 
-    /// How another program connects to a database here, without its password.
+    /// How a line that is pasted into any shell connects to a database here, without its password: what only our
+    /// environment says is written out.
     pub(super) fn conninfo_of(&self, database: &str) -> String {
-        self.conninfo.with_database(database).for_child()
+        let environment = Environment::of_process();
+        let mut conninfo = self.conninfo.with_database(database);
+        for (keyword, variable) in PLACES {
+            let is_open = conninfo.get(keyword).is_none() && conninfo.get("service").is_none();
+            let value = environment.variable(variable).filter(|value| is_open && !value.is_empty());
+            conninfo = value.map_or(conninfo.clone(), |value| conninfo.with(keyword, value));
+        }
+        conninfo.for_child()
     }
 
     /// A session that no limit of the server's or the database's ends.
@@ -112,6 +120,15 @@ impl TargetServer {
         }
     }
 }
+
+/// What leads to a server, and the variables that say it. A service says all of it.
+const PLACES: [(&str, &str); 5] = [
+    ("service", "PGSERVICE"),
+    ("host", "PGHOST"),
+    ("hostaddr", "PGHOSTADDR"),
+    ("port", "PGPORT"),
+    ("user", "PGUSER"),
+];
 
 /// Limits are for applications; a restore also must be able to write, and to write constants as SQL has them.
 const LIMITS: [(&str, &str); 5] = [

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashSet,
-    fs,
     io::{self, Write},
     process::Stdio,
 };
@@ -61,10 +60,10 @@ pub(super) fn load(
         Exchange::prepare(&mut session, archive, &chosen, request.replace, cx)?;
     }
     let mut database = TemporaryDatabase::create(server, control, manifest, dump.archive(), cx)?;
-    let selection = Selection::of(request, manifest).with(write_list(&dump, "load", &chosen.entries)?);
+    let selection = Selection::of(request, manifest).with(list(&dump, "load", &chosen.entries)?);
     let jobs = load::jobs(request, cx);
     load::fill(&mut database, &dump, manifest, &selection, jobs, cx)?;
-    let tools = load::tools_for(&dump, manifest)?;
+    let tools = load::tools_for(dump.archive(), manifest)?;
     let expected = expected_tables(artifact, &dump.contents);
     let archive = dump.contents.archive.take();
     let whole = staged(database, plan, manifest, (archive, expected), tools, &chosen);
@@ -136,18 +135,10 @@ fn warn_of_references(whole: &StagedDatabase, chosen: &Closure, cx: &Context) {
     }
 }
 
-/// Writes which entries pg_restore takes, in their order; the argument that names the file.
-fn write_list(dump: &Unpacked, name: &str, entries: &HashSet<i32>) -> Result<String> {
-    let listed = dump
-        .contents
-        .archive
-        .iter()
-        .flat_map(|archive| &archive.entries)
-        .filter(|entry| entries.contains(&entry.dump_id));
-    let lines: String = listed.map(|entry| format!("{};\n", entry.dump_id)).collect();
-    let path = dump.scratch.path().join(format!("{name}.list"));
-    fs::write(&path, lines).map_err(|e| Error::io("write", &path, e))?;
-    Ok(format!("--use-list={}", path.display()))
+/// Which entries pg_restore takes, as its argument.
+fn list(dump: &Unpacked, name: &str, entries: &HashSet<i32>) -> Result<String> {
+    let nothing = Archive::default();
+    load::write_list(dump.scratch.path(), name, dump.archive().unwrap_or(&nothing), entries)
 }
 
 /// Tables in a database of their own, to be created in the target. Dropped, that database goes away.
@@ -177,7 +168,7 @@ impl Staged for StagedTables {
             Exchange::prepare(&mut session, &archive, &self.chosen, self.whole.plan.request.replace, cx)?;
         drop(session);
         self.dump.contents.archive = Some(archive);
-        let list = write_list(&self.dump, "apply", &exchange.entries)?;
+        let list = list(&self.dump, "apply", &exchange.entries)?;
         self.apply(&server, &exchange, &list, cx)?;
         let mut swapped = Swapped::default();
         swapped.target = server.display(server.database());

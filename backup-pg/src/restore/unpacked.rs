@@ -20,12 +20,9 @@ use backup_core::{
 use memchr::memmem;
 
 use crate::{
-    archive::{Archive, Format, MAGIC, fill_offsets},
+    archive::{Archive, Format, fill_offsets},
     contents::{Contents, ContentsReader, by_name, format_in},
 };
-
-/// Where a tar says that it is one.
-const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
 /// Where a plain dump goes on in another database, which would not be the one it is loaded into.
 const CONNECT: &[u8] = b"\n\\connect ";
@@ -49,12 +46,13 @@ impl Unpacked {
     pub(super) fn decode(artifact: &dyn Artifact, cx: &Context) -> Result<Self> {
         let manifest = artifact.manifest();
         let plain_bytes = manifest.payload.plain_bytes;
+        let form = format_in(manifest)?;
         let scratch = Scratch::for_artifact(artifact, plain_bytes, cx)?;
         let path = scratch.path().join("dump");
         let mut arriving = Arriving {
             file: file::create_private(&path)?,
-            known: known_format(artifact)?,
-            reader: None,
+            form,
+            reader: ContentsReader::new(form, manifest.content),
             tail: Vec::new(),
             connects: false,
             artifact,
@@ -87,11 +85,6 @@ impl Unpacked {
     pub(super) fn archive(&self) -> Option<&Archive> {
         self.contents.archive.as_ref()
     }
-
-    /// The major version of the `pg_dump` that made it.
-    pub(super) fn dump_major(&self) -> Option<u32> {
-        major_in(&self.archive()?.header.dump_version)
-    }
 }
 
 /// `15.18 (Debian …)` → 15.
@@ -99,16 +92,22 @@ pub(super) fn major_in(version: &str) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-fn known_format(artifact: &dyn Artifact) -> Result<Option<DumpFormat>> {
-    let manifest = artifact.manifest();
-    match manifest.facts.contains_key("format") {
-        _ if manifest.content.is_rolling() => Ok(Some(DumpFormat::Plain)),
-        true => format_in(&manifest.facts).map(Some),
-        false => Ok(None),
+/// What a dump held, which must be what its manifest says.
+pub(super) fn ended(reader: ContentsReader, artifact: &dyn Artifact) -> Result<Contents> {
+    let contents = reader.finish().map_err(|error| match error.is_corruption() {
+        true => damaged(artifact, &error.to_string()),
+        false => error,
+    })?;
+    if artifact.has_facts()
+        && contents.counted
+        && let Some(difference) = difference(&contents, &artifact.manifest().tables)
+    {
+        return Err(damaged(artifact, &difference));
     }
+    Ok(contents)
 }
 
-fn damaged(artifact: &dyn Artifact, what: &str) -> Error {
+pub(super) fn damaged(artifact: &dyn Artifact, what: &str) -> Error {
     Error::corrupt(format!("\"{}\" is damaged: {what}", artifact.manifest().id))
         .with_hint("The target was not touched. `backup verify --all` tells which backups are whole.")
 }
@@ -117,8 +116,8 @@ fn damaged(artifact: &dyn Artifact, what: &str) -> Error {
 struct Arriving<'a> {
     artifact: &'a dyn Artifact,
     file: File,
-    known: Option<DumpFormat>,
-    reader: Option<(DumpFormat, ContentsReader)>,
+    form: DumpFormat,
+    reader: ContentsReader,
     /// The last bytes of what came before, in which [`CONNECT`] may have begun.
     tail: Vec<u8>,
     connects: bool,
@@ -128,16 +127,10 @@ impl Arriving<'_> {
     /// Stores and reads the next bytes; what is wrong with the dump is the inner value.
     fn take(&mut self, bytes: &[u8], path: &Path) -> Result<Option<Error>> {
         self.file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
-        let form = match &self.reader {
-            Some((form, _)) => *form,
-            None => self.known.unwrap_or_else(|| sniff(bytes)),
-        };
-        if form == DumpFormat::Plain {
+        if self.form == DumpFormat::Plain {
             self.look_for_connect(bytes);
         }
-        let content = self.artifact.manifest().content;
-        let (_, reader) = self.reader.get_or_insert_with(|| (form, ContentsReader::new(form, content)));
-        Ok(reader.feed(bytes).err())
+        Ok(self.reader.feed(bytes).err())
     }
 
     fn look_for_connect(&mut self, bytes: &[u8]) {
@@ -150,22 +143,11 @@ impl Arriving<'_> {
     }
 
     fn end(self, path: PathBuf, scratch: Scratch) -> Result<Unpacked> {
-        let artifact = self.artifact;
-        let Some((form, reader)) = self.reader else { return Err(damaged(artifact, "it is empty")) };
-        let contents = reader.finish().map_err(|error| match error.is_corruption() {
-            true => damaged(artifact, &error.to_string()),
-            false => error,
-        })?;
-        if artifact.has_facts()
-            && contents.counted
-            && let Some(difference) = difference(&contents, &artifact.manifest().tables)
-        {
-            return Err(damaged(artifact, &difference));
-        }
+        let contents = ended(self.reader, self.artifact)?;
         if self.connects {
-            return Err(refuse_connecting(artifact));
+            return Err(refuse_connecting(self.artifact));
         }
-        let unpacked = Unpacked { path, is_plain: form == DumpFormat::Plain, contents, scratch };
+        let unpacked = Unpacked { path, is_plain: self.form == DumpFormat::Plain, contents, scratch };
         match unpacked.archive().map(|archive| archive.header.format) {
             Some(Format::Custom) => unpacked.with_offsets(),
             // Unpacked, a tar of pg_dump's is a directory (manual, pg_dump, "--format"), and that of a directory says
@@ -182,16 +164,6 @@ fn refuse_connecting(artifact: &dyn Artifact) -> Error {
         format!("\"{}\" creates its database itself and connects to it", artifact.manifest().id),
     )
     .with_hint("It was dumped with --create: pipe `backup cat` into psql by hand, or take a backup in the custom format.")
-}
-
-/// What a dump without a manifest is, by its first bytes.
-fn sniff(bytes: &[u8]) -> DumpFormat {
-    let (at, magic) = TAR_MAGIC;
-    match bytes.get(at..at + magic.len()) {
-        _ if bytes.starts_with(MAGIC) => DumpFormat::Custom,
-        Some(found) if found == magic => DumpFormat::Directory,
-        _ => DumpFormat::Plain,
-    }
 }
 
 impl Unpacked {

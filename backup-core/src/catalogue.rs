@@ -1,0 +1,248 @@
+//! The artifacts of a vault: read many at once, or only as many as a question needs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    artifact::{Artifact, StoredArtifact},
+    cache::Remembered,
+    content::Content,
+    error::{Error, ErrorKind, Result},
+    id::{BackupId, Key, compact_instant},
+    manifest::{MAX_MANIFEST_BYTES, Manifest},
+    parallel,
+    store::ObjectMeta,
+    vault::Vault,
+    verify::Finding,
+};
+
+/// Objects larger than this are read one at a time, so that many large ones do not fill the memory at once.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// The artifacts of a vault, oldest first, and the manifests that cannot be used.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// Usable artifacts.
+    pub artifacts: Vec<StoredArtifact>,
+    /// Unusable manifests: edited, damaged, or from a newer format.
+    pub damaged: Vec<Finding>,
+}
+
+impl Catalogue {
+    /// The manifests, oldest first.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        self.artifacts.iter().map(|artifact| artifact.manifest().clone()).collect()
+    }
+
+    /// The newest whole artifact of a content that no guardrail complains of.
+    pub fn newest_good(&self, content: Content) -> Option<&StoredArtifact> {
+        let is_meant = |m: &Manifest| m.content == content && m.is_good() && !m.is_partial();
+        self.artifacts.iter().rev().find(|artifact| is_meant(artifact.manifest()))
+    }
+}
+
+/// What came of reading one manifest.
+enum Read {
+    Usable(Box<StoredArtifact>),
+    Damaged(Finding),
+    /// A run's prune on another host has taken it since it was listed.
+    Gone,
+}
+
+impl Vault {
+    /// Every artifact, of one content or of all, as the store has it now.
+    ///
+    /// # Errors
+    /// What listing the store, or reading a manifest there, reports; one that cannot be used is in the catalogue.
+    pub fn catalogue(&self, content: Option<Content>) -> Result<Catalogue> {
+        self.read_catalogue(content, None)
+    }
+
+    /// The same for people to look at: what the vault's cache knows already is not fetched again. Nothing that
+    /// decides or acts may rely on it ([`crate::cache`]).
+    ///
+    /// # Errors
+    /// As [`Vault::catalogue`].
+    pub fn overview(&self, content: Option<Content>) -> Result<Catalogue> {
+        let remembered = self.remembered();
+        let catalogue = self.read_catalogue(content, remembered.as_ref());
+        remembered.iter().for_each(Remembered::save);
+        catalogue
+    }
+
+    /// The newest artifact of a content that is complete ([`Vault::is_complete`]) and that no guardrail complains of, and
+    /// the newer manifests that cannot be used.
+    ///
+    /// Reads no more manifests than it must, newest first.
+    ///
+    /// # Errors
+    /// As [`Vault::catalogue`].
+    pub fn newest_good(&self, content: Content) -> Result<(Option<StoredArtifact>, Vec<Finding>)> {
+        let is_meant = |m: &Manifest| m.content == content && m.is_good() && self.is_complete(m);
+        let mut listed = self.listed_manifests(content)?;
+        sort_by_order(&mut listed);
+        let (mut damaged, mut count) = (Vec::new(), 1);
+        while !listed.is_empty() {
+            let next = listed.split_off(listed.len().saturating_sub(count));
+            for read in self.read_manifests(&next, None)?.into_iter().rev() {
+                match read {
+                    Read::Usable(artifact) if is_meant(artifact.manifest()) => {
+                        return Ok((Some(*artifact), damaged));
+                    }
+                    Read::Damaged(finding) => damaged.push(finding),
+                    Read::Usable(_) | Read::Gone => {}
+                }
+            }
+            count = (count * 4).min(256);
+        }
+        Ok((None, damaged))
+    }
+
+    /// The ids that begin so, by the names of their manifests, oldest first within their content.
+    pub(crate) fn ids_beginning(&self, text: &str) -> Result<Vec<BackupId>> {
+        let mut ids = Vec::new();
+        for content in Content::ALL {
+            let mut listed = self.listed_manifests(content)?;
+            sort_by_order(&mut listed);
+            if content.is_rolling() {
+                // Their names do not tell the instant of their ids.
+                let known = self.read_manifests(&listed, None)?.into_iter().filter_map(|read| match read {
+                    Read::Usable(artifact) => Some(artifact.manifest().id.clone()),
+                    Read::Damaged(_) | Read::Gone => None,
+                });
+                ids.extend(known);
+            } else {
+                ids.extend(listed.iter().filter_map(|object| id_in(object.key.name())));
+            }
+        }
+        ids.retain(|id| id.as_str().starts_with(text) && id.source() == *self.source());
+        Ok(ids)
+    }
+
+    fn read_catalogue(&self, content: Option<Content>, remembered: Option<&Remembered>) -> Result<Catalogue> {
+        let contents = content.map_or(Content::ALL.to_vec(), |content| vec![content]);
+        let mut listed = Vec::new();
+        for content in contents {
+            let found = self.listed_manifests(content)?;
+            if let Some(remembered) = remembered {
+                remembered.keep_only(&self.folder(content), &found);
+            }
+            listed.extend(found);
+        }
+        let mut catalogue = Catalogue::default();
+        for read in self.read_manifests(&listed, remembered)? {
+            match read {
+                Read::Usable(artifact) => catalogue.artifacts.push(*artifact),
+                Read::Damaged(finding) => catalogue.damaged.push(finding),
+                Read::Gone => {}
+            }
+        }
+        catalogue.artifacts.sort_by(|a, b| {
+            let (a, b) = (a.manifest(), b.manifest());
+            (a.started_at, &a.id).cmp(&(b.started_at, &b.id))
+        });
+        Ok(catalogue)
+    }
+
+    /// The manifests of a content by their names. Other names are not ours, and nothing is said of them.
+    fn listed_manifests(&self, content: Content) -> Result<Vec<ObjectMeta>> {
+        let rolling = content.is_rolling().then(|| format!("{}-{content}.json", self.source()));
+        let mut objects = self.store().list(&self.folder(content))?.objects;
+        objects.retain(|object| {
+            let name = object.key.name();
+            rolling.as_deref() == Some(name) || id_in(name).is_some()
+        });
+        Ok(objects)
+    }
+
+    fn read_manifests(&self, listed: &[ObjectMeta], remembered: Option<&Remembered>) -> Result<Vec<Read>> {
+        let large = Mutex::new(());
+        let reads = parallel::map(self.store().parallel_reads(), listed, |object| {
+            let _alone =
+                (object.bytes > LARGE_BYTES).then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
+            self.read_listed(object, remembered)
+        });
+        reads.into_iter().collect()
+    }
+
+    fn read_listed(&self, object: &ObjectMeta, remembered: Option<&Remembered>) -> Result<Read> {
+        let key = &object.key;
+        let read = match self.remembered_manifest(object, remembered) {
+            Some(manifest) => Ok(manifest),
+            None => self.read_manifest_bytes(key).and_then(|bytes| {
+                let manifest = self.parse_manifest(key, &bytes)?;
+                // A rolling manifest is replaced in place, maybe by one of its size and within its second.
+                remembered
+                    .filter(|_| !manifest.content.is_rolling())
+                    .iter()
+                    .for_each(|r| r.put(object, &bytes));
+                Ok(manifest)
+            }),
+        };
+        match read {
+            Ok(manifest) => {
+                let folder = key.folder().to_owned();
+                Ok(Read::Usable(Box::new(StoredArtifact::new(Arc::clone(self.store()), folder, manifest))))
+            }
+            Err(error) if error.is_not_found() => Ok(Read::Gone),
+            Err(error) if is_about_bytes(&error) => {
+                Ok(Read::Damaged(Finding::stored("manifest", key.as_str(), error.to_string())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remembered_manifest(&self, object: &ObjectMeta, remembered: Option<&Remembered>) -> Option<Manifest> {
+        self.parse_manifest(&object.key, &remembered?.get(object)?).ok()
+    }
+
+    /// The manifest under a key, as the store has it now.
+    pub(crate) fn read_manifest(&self, key: &Key) -> Result<Manifest> {
+        self.parse_manifest(key, &self.read_manifest_bytes(key)?)
+    }
+
+    fn read_manifest_bytes(&self, key: &Key) -> Result<Vec<u8>> {
+        self.store().get(key, MAX_MANIFEST_BYTES)
+    }
+
+    fn parse_manifest(&self, key: &Key, bytes: &[u8]) -> Result<Manifest> {
+        let manifest = Manifest::from_json(bytes)?;
+        let is_named_so = key.name().strip_suffix(".json") == Some(manifest.object_stem().as_str());
+        if !is_named_so
+            || manifest.id.source() != *self.source()
+            || key.folder() != self.folder(manifest.content)
+        {
+            return Err(Error::corrupt(format!(
+                "it says it is \"{}\", which its name does not",
+                manifest.id
+            )));
+        }
+        // Ids are taken for the order of backups wherever reading all manifests would be too much.
+        if manifest.id.order().0 != compact_instant(manifest.started_at) {
+            return Err(Error::corrupt(format!(
+                "it says it was started at {}, which its id does not",
+                manifest.started_at
+            )));
+        }
+        Ok(manifest)
+    }
+}
+
+/// Whether an error speaks of a manifest's bytes, so that the others can still be listed.
+fn is_about_bytes(error: &Error) -> bool {
+    error.is_corruption() || error.kind() == ErrorKind::Unsupported
+}
+
+/// The id a manifest is named after.
+fn id_in(name: &str) -> Option<BackupId> {
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// Oldest first, as the ids in their names tell.
+fn sort_by_order(objects: &mut [ObjectMeta]) {
+    objects.sort_by_cached_key(|object| {
+        id_in(object.key.name()).map(|id| {
+            let (instant, number) = id.order();
+            (instant.to_owned(), number)
+        })
+    });
+}
