@@ -1,6 +1,11 @@
 //! The payload pipeline: what goes out comes back, in bounded memory, or not at all.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::{Read, Write},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use backup_core::{
     Error, Result,
@@ -10,7 +15,7 @@ use backup_core::{
     id::Key,
     manifest::Payload,
     pipeline::{Compression, DEFAULT_COMPRESSION, Decoder, Encoder, FRAME_BYTES, seek_table},
-    store::{PutMode, Store, StoreExt},
+    store::{ObjectWriter, PutMode, Store, StoreExt},
     testing::{FlippingStore, FullStore},
 };
 use backup_storage::MemoryStore;
@@ -110,6 +115,44 @@ fn a_store_that_fills_up_ends_the_payload_and_nothing_is_visible() {
                 .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
         assert!(!inner.exists(&key()).unwrap());
+    }
+}
+
+/// Takes everything, a little late.
+struct SlowWriter;
+
+impl Write for SlowWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::thread::sleep(Duration::from_micros(300));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ObjectWriter for SlowWriter {
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A worker that holds the next frame of the order and waits for a buffer, while all buffers hold later frames, would
+/// wait for ever. Blank frames and a store that lags make every worker wait for buffers all the time.
+#[test]
+fn workers_that_outrun_the_store_never_wait_for_each_other() {
+    let cx = Context::default().with_jobs(NonZeroUsize::new(3).unwrap());
+    for _ in 0..4 {
+        let open = Box::new(|| Ok(Box::new(SlowWriter) as Box<dyn ObjectWriter>));
+        let mut encoder = Encoder::new(open, Box::new(|_, _| Ok(())), DEFAULT_COMPRESSION, &cx).unwrap();
+        let frames = 500;
+        for _ in 0..frames {
+            encoder.space().unwrap();
+            encoder.advance(FRAME_BYTES).unwrap();
+        }
+        let payload = encoder.finish("payload").unwrap().publish().unwrap();
+        assert_eq!(payload.plain_bytes, frames * FRAME_BYTES as u64);
     }
 }
 

@@ -316,7 +316,9 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let (Ok(work), Ok(mut stored)) = (self.queue.recv(), self.stored_empty.recv()) {
+        // The buffer first: whoever holds a frame can finish it. Waiting for one with the next frame in hand, while the
+        // others fill all of them with later frames, would be for ever.
+        while let (Ok(mut stored), Ok(work)) = (self.stored_empty.recv(), self.queue.recv()) {
             let outcome = self.codec.compress(&work.plain, &mut stored);
             let plain_bytes = work.plain.len();
             let _ = self.plain_pool.send(work.plain);
