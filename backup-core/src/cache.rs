@@ -27,6 +27,7 @@ use std::{
 use crate::{
     file,
     id::{Key, SourceName},
+    listed::Listed,
     store::{ObjectMeta, Store},
 };
 
@@ -121,8 +122,8 @@ impl Remembered {
     }
 
     /// Forgets what lies below `folder` and is no longer listed there.
-    pub(crate) fn keep_only(&self, folder: &str, listed: &[ObjectMeta]) {
-        let listed: BTreeSet<&Key> = listed.iter().map(|object| &object.key).collect();
+    pub(crate) fn keep_only(&self, folder: &str, listed: &[Listed]) {
+        let listed: BTreeSet<&Key> = listed.iter().map(Listed::key).collect();
         let is_inside =
             |key: &Key| key.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let mut state = self.state();
@@ -277,7 +278,7 @@ mod tests {
         let objects =
             ["shop/full/1.json", "shop/full/2.json", "shop/proofs/1/1.json"].map(|name| meta(name, b"x", 1));
         objects.iter().for_each(|object| cache.put(object, b"x"));
-        cache.keep_only("shop/full", &objects[1..2]);
+        cache.keep_only("shop/full", &[Listed::Seen(objects[1].clone())]);
         assert!(cache.get(&objects[0]).is_none());
         assert!(cache.get(&objects[1]).is_some() && cache.get(&objects[2]).is_some());
     }

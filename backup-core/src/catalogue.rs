@@ -8,9 +8,10 @@ use crate::{
     content::Content,
     error::{Error, ErrorKind, Result},
     id::{BackupId, Key, compact_instant},
+    listed::Listed,
     manifest::{MAX_MANIFEST_BYTES, Manifest},
     parallel,
-    store::ObjectMeta,
+    store::{self, ObjectMeta},
     vault::Vault,
     verify::Finding,
 };
@@ -78,7 +79,7 @@ impl Vault {
     /// As [`Vault::catalogue`].
     pub fn newest_good(&self, content: Content) -> Result<(Option<StoredArtifact>, Vec<Finding>)> {
         let is_meant = |m: &Manifest| m.content == content && m.is_good() && self.is_complete(m);
-        let mut listed = self.listed_manifests(content)?;
+        let mut listed = self.listed_manifests(content, None)?;
         sort_by_order(&mut listed);
         let (mut damaged, mut count) = (Vec::new(), 1);
         while !listed.is_empty() {
@@ -101,7 +102,7 @@ impl Vault {
     pub(crate) fn ids_beginning(&self, text: &str) -> Result<Vec<BackupId>> {
         let mut ids = Vec::new();
         for content in Content::ALL {
-            let mut listed = self.listed_manifests(content)?;
+            let mut listed = self.listed_manifests(content, None)?;
             sort_by_order(&mut listed);
             if content.is_rolling() {
                 // Their names do not tell the instant of their ids.
@@ -111,7 +112,7 @@ impl Vault {
                 });
                 ids.extend(known);
             } else {
-                ids.extend(listed.iter().filter_map(|object| id_in(object.key.name())));
+                ids.extend(listed.iter().filter_map(|object| id_in(object.key().name())));
             }
         }
         ids.retain(|id| id.as_str().starts_with(text) && id.source() == *self.source());
@@ -122,11 +123,7 @@ impl Vault {
         let contents = content.map_or(Content::ALL.to_vec(), |content| vec![content]);
         let mut listed = Vec::new();
         for content in contents {
-            let found = self.listed_manifests(content)?;
-            if let Some(remembered) = remembered {
-                remembered.keep_only(&self.folder(content), &found);
-            }
-            listed.extend(found);
+            listed.extend(self.listed_manifests(content, remembered)?);
         }
         let mut catalogue = Catalogue::default();
         for read in self.read_manifests(&listed, remembered)? {
@@ -144,40 +141,56 @@ impl Vault {
     }
 
     /// The manifests of a content by their names. Other names are not ours, and nothing is said of them.
-    fn listed_manifests(&self, content: Content) -> Result<Vec<ObjectMeta>> {
+    fn listed_manifests(&self, content: Content, remembered: Option<&Remembered>) -> Result<Vec<Listed>> {
         let rolling = content.is_rolling().then(|| format!("{}-{content}.json", self.source()));
-        let mut objects = self.store().list(&self.folder(content))?.objects;
+        let folder = self.folder(content);
+        let mut objects = Listed::below(&folder, &**self.store(), remembered)?;
         objects.retain(|object| {
-            let name = object.key.name();
-            rolling.as_deref() == Some(name) || id_in(name).is_some()
+            let key = object.key();
+            let is_manifest = rolling.as_deref() == Some(key.name()) || id_in(key.name()).is_some();
+            is_manifest && key.folder() == folder
         });
+        if let Some(remembered) = remembered {
+            remembered.keep_only(&folder, &objects);
+        }
         Ok(objects)
     }
 
-    fn read_manifests(&self, listed: &[ObjectMeta], remembered: Option<&Remembered>) -> Result<Vec<Read>> {
+    fn read_manifests(&self, listed: &[Listed], remembered: Option<&Remembered>) -> Result<Vec<Read>> {
         let large = Mutex::new(());
+        let alone =
+            |bytes: u64| (bytes > LARGE_BYTES).then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
         let reads = parallel::map(self.store().parallel_reads(), listed, |object| {
-            let _alone =
-                (object.bytes > LARGE_BYTES).then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
-            self.read_listed(object, remembered)
+            let key = object.key();
+            let manifest = match object {
+                Listed::Seen(seen) => {
+                    let _alone = alone(seen.bytes);
+                    self.seen_manifest(seen, remembered)
+                }
+                Listed::Named(_) => self.store().open(key).and_then(|object| {
+                    let _alone = alone(object.size());
+                    let name = || format!("object \"{key}\" in {}", self.store());
+                    self.parse_manifest(key, &store::read_whole(&*object, MAX_MANIFEST_BYTES, name)?)
+                }),
+            };
+            self.read(key, manifest)
         });
         reads.into_iter().collect()
     }
 
-    fn read_listed(&self, object: &ObjectMeta, remembered: Option<&Remembered>) -> Result<Read> {
-        let key = &object.key;
-        let read = match self.remembered_manifest(object, remembered) {
-            Some(manifest) => Ok(manifest),
-            None => self.read_manifest_bytes(key).and_then(|bytes| {
-                let manifest = self.parse_manifest(key, &bytes)?;
-                // A rolling manifest is replaced in place, maybe by one of its size and within its second.
-                remembered
-                    .filter(|_| !manifest.content.is_rolling())
-                    .iter()
-                    .for_each(|r| r.put(object, &bytes));
-                Ok(manifest)
-            }),
-        };
+    fn seen_manifest(&self, seen: &ObjectMeta, remembered: Option<&Remembered>) -> Result<Manifest> {
+        let known = remembered.and_then(|remembered| remembered.get(seen));
+        if let Some(manifest) = known.and_then(|bytes| self.parse_manifest(&seen.key, &bytes).ok()) {
+            return Ok(manifest);
+        }
+        let bytes = self.read_manifest_bytes(&seen.key)?;
+        let manifest = self.parse_manifest(&seen.key, &bytes)?;
+        // A rolling manifest is replaced in place, maybe by one of its size and within its second.
+        remembered.filter(|_| !manifest.content.is_rolling()).iter().for_each(|r| r.put(seen, &bytes));
+        Ok(manifest)
+    }
+
+    fn read(&self, key: &Key, read: Result<Manifest>) -> Result<Read> {
         match read {
             Ok(manifest) => {
                 let folder = key.folder().to_owned();
@@ -189,10 +202,6 @@ impl Vault {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn remembered_manifest(&self, object: &ObjectMeta, remembered: Option<&Remembered>) -> Option<Manifest> {
-        self.parse_manifest(&object.key, &remembered?.get(object)?).ok()
     }
 
     /// The manifest under a key, as the store has it now.
@@ -238,9 +247,9 @@ fn id_in(name: &str) -> Option<BackupId> {
 }
 
 /// Oldest first, as the ids in their names tell.
-fn sort_by_order(objects: &mut [ObjectMeta]) {
+fn sort_by_order(objects: &mut [Listed]) {
     objects.sort_by_cached_key(|object| {
-        id_in(object.key.name()).map(|id| {
+        id_in(object.key().name()).map(|id| {
             let (instant, number) = id.order();
             (instant.to_owned(), number)
         })

@@ -34,12 +34,11 @@ impl FileObject {
     /// # Errors
     /// `Corrupt` when something else stands there: a link, a folder, a pipe, a device.
     pub fn open_object(path: &Path) -> Result<Self> {
-        let kind = fs::symlink_metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
-        if !kind.is_file() {
-            let what = if kind.is_symlink() { "a symbolic link" } else { "no regular file" };
-            return Err(Error::corrupt(format!("\"{}\" is {what}", path.display())));
-        }
-        Self::opened(path, false)
+        Self::opened(path, false).map_err(|error| match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_symlink() => corrupt(path, "a symbolic link"),
+            Ok(meta) if !meta.is_file() => corrupt(path, "no regular file"),
+            _ => error,
+        })
     }
 
     fn opened(path: &Path, follow: bool) -> Result<Self> {
@@ -60,6 +59,10 @@ impl FileObject {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn corrupt(path: &Path, what: &str) -> Error {
+    Error::corrupt(format!("\"{}\" is {what}", path.display()))
 }
 
 impl ObjectReader for FileObject {

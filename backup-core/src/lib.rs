@@ -24,6 +24,7 @@ pub mod event;
 pub mod file;
 pub mod guardrail;
 pub mod id;
+mod listed;
 pub mod manifest;
 pub mod mirror;
 pub mod operation;

@@ -18,7 +18,7 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
-/// Opens for reading. Never waits, as a pipe would for its writer.
+/// Opens for reading, a link only if asked to follow it. Never waits, as a pipe would for its writer.
 #[cfg(unix)]
 pub(crate) fn open_at_once(path: &Path, follow: bool) -> io::Result<File> {
     use rustix::fs::OFlags;
@@ -28,9 +28,12 @@ pub(crate) fn open_at_once(path: &Path, follow: bool) -> io::Result<File> {
     options.read(true).open(path)
 }
 
-/// Opens for reading. Pipes have no names among files here.
+/// Opens for reading, a link only if asked to follow it. Pipes have no names among files here.
 #[cfg(windows)]
-pub(crate) fn open_at_once(path: &Path, _follow: bool) -> io::Result<File> {
+pub(crate) fn open_at_once(path: &Path, follow: bool) -> io::Result<File> {
+    if !follow && path.symlink_metadata()?.is_symlink() {
+        return Err(io::Error::other("it is a symbolic link"));
+    }
     File::open(path)
 }
 

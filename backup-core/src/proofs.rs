@@ -9,9 +9,9 @@ use crate::{
     cache::Remembered,
     error::Result,
     id::{BackupId, compact_instant, is_compact_instant},
+    listed::Listed,
     parallel,
     proof::Proof,
-    store::ObjectMeta,
     vault::Vault,
     verify::Level,
 };
@@ -28,7 +28,7 @@ pub(crate) fn proof_name(proof: &Proof, collision: u32) -> String {
 /// A proof as its name tells of it.
 #[derive(Clone, Debug)]
 struct Named {
-    object: ObjectMeta,
+    object: Listed,
     id: BackupId,
     instant: String,
     /// Where the name tells it.
@@ -36,9 +36,9 @@ struct Named {
 }
 
 impl Named {
-    fn new(object: ObjectMeta) -> Option<Self> {
-        let id = object.key.folder().rsplit('/').next()?.parse().ok()?;
-        let mut parts = object.key.name().strip_suffix(".json")?.split('-');
+    fn new(object: Listed) -> Option<Self> {
+        let id = object.key().folder().rsplit('/').next()?.parse().ok()?;
+        let mut parts = object.key().name().strip_suffix(".json")?.split('-');
         let instant = parts.next().filter(|instant| is_compact_instant(instant))?.to_owned();
         let level = parts.next().and_then(|level| level.parse().ok());
         Some(Self { object, id, instant, level })
@@ -67,7 +67,8 @@ impl Vault {
     }
 
     fn proofs_below(&self, folder: &str) -> Result<Vec<Proof>> {
-        let named: Vec<Named> = self.store().list_below(folder)?.into_iter().filter_map(Named::new).collect();
+        let listed = Listed::below(folder, &**self.store(), None)?;
+        let named: Vec<Named> = listed.into_iter().filter_map(Named::new).collect();
         let mut proofs: Vec<Proof> = read(self, &named, None)?.into_iter().flatten().collect();
         proofs.sort_by_key(|proof| proof.started_at);
         Ok(proofs)
@@ -85,8 +86,8 @@ pub(crate) struct Proofs<'a> {
 impl<'a> Proofs<'a> {
     /// The proofs of these artifacts.
     pub(crate) fn of(vault: &'a Vault, ids: &BTreeSet<&BackupId>) -> Result<Self> {
-        let objects = vault.store().list_below(&vault.proofs_folder())?;
         let remembered = vault.remembered();
+        let objects = Listed::below(&vault.proofs_folder(), &**vault.store(), remembered.as_ref())?;
         remembered.iter().for_each(|remembered| remembered.keep_only(&vault.proofs_folder(), &objects));
         let mut named: Vec<Named> =
             objects.into_iter().filter_map(Named::new).filter(|named| ids.contains(&named.id)).collect();
@@ -129,13 +130,13 @@ fn read<N: AsRef<Named> + Sync>(
 }
 
 fn read_one(vault: &Vault, named: &Named, remembered: Option<&Remembered>) -> Result<Option<Proof>> {
-    let key = &named.object.key;
-    if let Some(bytes) = remembered.and_then(|remembered| remembered.get(&named.object)) {
+    let cached = remembered.zip(named.object.seen());
+    if let Some(bytes) = cached.and_then(|(remembered, seen)| remembered.get(seen)) {
         return Ok(parse(&bytes, named));
     }
-    match vault.store().get(key, MAX_PROOF_BYTES) {
+    match vault.store().get(named.object.key(), MAX_PROOF_BYTES) {
         Ok(bytes) => {
-            remembered.iter().for_each(|remembered| remembered.put(&named.object, &bytes));
+            cached.iter().for_each(|(remembered, seen)| remembered.put(seen, &bytes));
             Ok(parse(&bytes, named))
         }
         // Pruned since it was listed, or nothing that a proof could be read from.

@@ -66,30 +66,20 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         Ok(objects)
     }
 
+    /// The keys of what [`Store::list_below`] lists: a store that looks up sizes and times one by one need not.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn names_below(&self, folder: &str) -> Result<Vec<Key>> {
+        Ok(self.list_below(folder)?.into_iter().map(|object| object.key).collect())
+    }
+
     /// A whole small object; a store to which each request is a journey takes one for it.
     ///
     /// # Errors
     /// `Corrupt` when it is larger than `limit` bytes.
     fn get(&self, key: &Key, limit: u64) -> Result<Vec<u8>> {
-        let object = self.open(key)?;
-        if object.size() > limit {
-            return Err(Error::corrupt(format!(
-                "object \"{key}\" in {self} has {} bytes where at most {limit} make sense",
-                object.size()
-            )));
-        }
-        let mut bytes = vec![0; usize::try_from(object.size()).unwrap_or(0)];
-        let mut done = 0;
-        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match object.read_at(done as u64, rest) {
-                Ok(0) => {
-                    return Err(Error::corrupt(format!("object \"{key}\" in {self} ended while being read")));
-                }
-                Ok(count) => done += count,
-                Err(error) => return Err(error.context(format!("could not read object \"{key}\" in {self}"))),
-            }
-        }
-        Ok(bytes)
+        read_whole(&*self.open(key)?, limit, || format!("object \"{key}\" in {self}"))
     }
 
     /// How many small objects are best read at once: 16 where each answer is waited for (the default), about one per
@@ -222,6 +212,29 @@ pub trait ObjectReader: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Corrupt` when the store gives other bytes than it said; `NotFound` when it is gone; `Unavailable`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+}
+
+/// All bytes of a small object; `name` says in errors which.
+pub(crate) fn read_whole(
+    object: &dyn ObjectReader,
+    limit: u64,
+    name: impl Fn() -> String,
+) -> Result<Vec<u8>> {
+    let size = object.size();
+    if size > limit {
+        let what = format!("{} has {size} bytes where at most {limit} make sense", name());
+        return Err(Error::corrupt(what));
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let mut done = 0;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match object.read_at(done as u64, rest) {
+            Ok(0) => return Err(Error::corrupt(format!("{} ended while being read", name()))),
+            Ok(count) => done += count,
+            Err(error) => return Err(error.context(format!("could not read {}", name()))),
+        }
+    }
+    Ok(bytes)
 }
 
 /// An exclusive right, given back on drop.

@@ -150,8 +150,7 @@ impl LocalStore {
 
     /// What a listing says of a file; `None` when its name is foreign or it has gone.
     fn object_meta(&self, folder: &str, name: &str, entry: &DirEntry) -> io::Result<Option<ObjectMeta>> {
-        let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        let Ok(key) = Key::new(key) else { return Ok(None) };
+        let Some(key) = key_in(folder, name) else { return Ok(None) };
         let meta = match entry.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -161,8 +160,14 @@ impl LocalStore {
         Ok(Some(ObjectMeta { key, bytes: meta.len(), modified }))
     }
 
-    /// The objects of a folder and of those in it. Every step makes the key longer, so it ends.
-    fn objects_below(&self, folder: &str, path: &Path, threads: usize) -> Result<Vec<ObjectMeta>> {
+    /// What `tell` says of the objects of a folder and of those in it. Every step makes the key longer, so it ends.
+    fn objects_below<T: Send>(
+        &self,
+        folder: &str,
+        path: &Path,
+        threads: usize,
+        tell: &(dyn Fn(&str, &str, &DirEntry) -> io::Result<Option<T>> + Sync),
+    ) -> Result<Vec<T>> {
         let entries = match fs::read_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(|e| Error::io("list", path, e))?,
@@ -173,22 +178,27 @@ impl LocalStore {
             let kind = entry.file_type().map_err(|e| Error::io("examine", &entry.path(), e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if kind.is_dir() {
-                let inner = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                folders.extend(Key::new(inner).ok().map(|inner| (inner, entry.path())));
+                folders.extend(key_in(folder, &name).map(|inner| (inner, entry.path())));
             } else if kind.is_file() && !name.starts_with(LATEST) && !conflict::is_conflict(&name) {
-                let found = self.object_meta(folder, &name, &entry);
+                let found = tell(folder, &name, &entry);
                 objects.extend(found.map_err(|e| Error::io("examine", &entry.path(), e))?);
             }
         }
         // Threads of its own only where there are many: the first folder to branch out has the most below it.
         let inner_threads = if folders.len() > 1 { 1 } else { threads };
         let inner =
-            |(folder, path): &(Key, PathBuf)| self.objects_below(folder.as_str(), path, inner_threads);
+            |(folder, path): &(Key, PathBuf)| self.objects_below(folder.as_str(), path, inner_threads, tell);
         for found in parallel::map(threads, &folders, inner) {
             objects.append(&mut found?);
         }
         Ok(objects)
     }
+}
+
+/// `None` when the name is foreign.
+fn key_in(folder: &str, name: &str) -> Option<Key> {
+    let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    Key::new(key).ok()
 }
 
 impl Store for LocalStore {
@@ -243,9 +253,17 @@ impl Store for LocalStore {
     }
 
     fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
-        let mut objects = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads())?;
+        let tell = |folder: &str, name: &str, entry: &DirEntry| self.object_meta(folder, name, entry);
+        let mut objects = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
+    }
+
+    fn names_below(&self, folder: &str) -> Result<Vec<Key>> {
+        let tell = |folder: &str, name: &str, _: &DirEntry| Ok(key_in(folder, name));
+        let mut names = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn parallel_reads(&self) -> usize {
@@ -280,7 +298,7 @@ impl Store for LocalStore {
     }
 
     fn conflicts(&self, folder: &str) -> Result<Vec<Finding>> {
-        conflict::below(&self.folder(folder)?, folder)
+        conflict::below(&self.folder(folder)?, folder, self.parallel_reads())
     }
 
     fn latest_link(&self) -> Option<&dyn LatestLink> {
