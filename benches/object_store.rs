@@ -7,8 +7,9 @@
 //!
 //! 1. `run` without verification: reading, compressing, hashing, storing;
 //! 2. `run` that reads again what it stored;
-//! 3. `verify --level checksum`, which is reading alone;
-//! 4. `restore`, with its proof.
+//! 3. `cat` into a file, which is downloading;
+//! 4. `verify --level checksum`, which is reading stored bytes alone;
+//! 5. `restore`, with its proof.
 //!
 //! ```sh
 //! cargo bench --bench object_store
@@ -141,13 +142,19 @@ impl Bench {
     }
 
     fn cases(&self) -> Result<()> {
-        let mut took: [Vec<[Took; 4]>; 2] = Default::default();
+        let mut took: [Vec<[Took; 5]>; 2] = Default::default();
         for round in 0..self.rounds {
             for (store, took) in self.stores(round)?.into_iter().zip(&mut took) {
                 took.push(self.round(&self.job(store)?)?);
             }
         }
-        let names = ["run --verify none", "run --verify checksum", "verify --level checksum", "restore"];
+        let names = [
+            "run --verify none",
+            "run --verify checksum",
+            "cat > file",
+            "verify --level checksum",
+            "restore",
+        ];
         for (case, name) in names.into_iter().enumerate() {
             let [local, bucket] =
                 [&took[0], &took[1]].map(|rounds| median(rounds.iter().map(|round| round[case])));
@@ -164,19 +171,21 @@ impl Bench {
         Ok(())
     }
 
-    fn round(&self, job: &BlockingJob) -> Result<[Took; 4]> {
+    fn round(&self, job: &BlockingJob) -> Result<[Took; 5]> {
         let run = |level| -> Result<BackupId> {
             let options = RunOptions::default().with_verify(level).with_guardrails(Guardrails::default());
             Ok(job.run(options)?.id().clone())
         };
         let (_, unverified) = self.measure(|| run(Level::None))?;
         let (id, verified) = self.measure(|| run(Level::Checksum))?;
-        let (_, read) = self.measure(|| Ok(job.verify(&id, Level::Checksum)?))?;
         let copy = self.folder.path().join("copy.db");
+        let (_, downloaded) = self.measure(|| Ok(job.cat(&id, &mut fs::File::create(&copy)?)?))?;
+        fs::remove_file(&copy)?;
+        let (_, read) = self.measure(|| Ok(job.verify(&id, Level::Checksum)?))?;
         let into = RestoreOptions::into(format!("sqlite:{}", copy.display()).as_str());
         let (_, restored) = self.measure(|| Ok(job.restore(&id, into)?))?;
         fs::remove_file(copy)?;
-        Ok([unverified, verified, read, restored])
+        Ok([unverified, verified, downloaded, read, restored])
     }
 
     fn measure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Took)> {
