@@ -166,7 +166,7 @@ impl LocalStore {
         folder: &str,
         path: &Path,
         threads: usize,
-        tell: &(dyn Fn(&str, &str, &DirEntry) -> io::Result<Option<T>> + Sync),
+        tell: &(impl Fn(&str, &str, &DirEntry) -> io::Result<Option<T>> + Sync),
     ) -> Result<Vec<T>> {
         let entries = match fs::read_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
