@@ -42,8 +42,8 @@ impl Catalogue {
 }
 
 /// What came of reading one manifest.
-enum Read {
-    Usable(Box<StoredArtifact>),
+enum Read<T> {
+    Usable(T),
     Damaged(Finding),
     /// A run's prune on another host has taken it since it was listed.
     Gone,
@@ -70,6 +70,29 @@ impl Vault {
         catalogue
     }
 
+    /// What `keep` takes of each usable artifact among these objects, in no order, and the manifests that cannot be used.
+    pub(crate) fn survey<T: Send>(
+        &self,
+        listed: &[Listed],
+        remembered: Option<&Remembered>,
+        keep: &(impl Fn(&Manifest) -> T + Sync),
+    ) -> Result<(Vec<T>, Vec<Finding>)> {
+        let folders = Content::ALL.map(|content| (content, self.folder(content)));
+        let is_ours = |listed: &&Listed| {
+            folders.iter().any(|(content, folder)| self.is_manifest(listed.key(), *content, folder))
+        };
+        let manifests: Vec<Listed> = listed.iter().filter(is_ours).cloned().collect();
+        let (mut kept, mut damaged) = (Vec::with_capacity(manifests.len()), Vec::new());
+        for read in self.read_manifests(&manifests, remembered, &|artifact| keep(artifact.manifest()))? {
+            match read {
+                Read::Usable(brief) => kept.push(brief),
+                Read::Damaged(finding) => damaged.push(finding),
+                Read::Gone => {}
+            }
+        }
+        Ok((kept, damaged))
+    }
+
     /// The newest artifact of a content that is complete ([`Vault::is_complete`]) and that no guardrail complains of, and
     /// the newer manifests that cannot be used.
     ///
@@ -84,10 +107,10 @@ impl Vault {
         let (mut damaged, mut count) = (Vec::new(), 1);
         while !listed.is_empty() {
             let next = listed.split_off(listed.len().saturating_sub(count));
-            for read in self.read_manifests(&next, None)?.into_iter().rev() {
+            for read in self.read_manifests(&next, None, &whole)?.into_iter().rev() {
                 match read {
                     Read::Usable(artifact) if is_meant(artifact.manifest()) => {
-                        return Ok((Some(*artifact), damaged));
+                        return Ok((Some(artifact), damaged));
                     }
                     Read::Damaged(finding) => damaged.push(finding),
                     Read::Usable(_) | Read::Gone => {}
@@ -106,11 +129,12 @@ impl Vault {
             sort_by_order(&mut listed);
             if content.is_rolling() {
                 // Their names do not tell the instant of their ids.
-                let known = self.read_manifests(&listed, None)?.into_iter().filter_map(|read| match read {
-                    Read::Usable(artifact) => Some(artifact.manifest().id.clone()),
+                let id = |artifact: StoredArtifact| artifact.manifest().id.clone();
+                let known = self.read_manifests(&listed, None, &id)?.into_iter();
+                ids.extend(known.filter_map(|read| match read {
+                    Read::Usable(id) => Some(id),
                     Read::Damaged(_) | Read::Gone => None,
-                });
-                ids.extend(known);
+                }));
             } else {
                 ids.extend(listed.iter().filter_map(|object| id_in(object.key().name())));
             }
@@ -126,9 +150,9 @@ impl Vault {
             listed.extend(self.listed_manifests(content, remembered)?);
         }
         let mut catalogue = Catalogue::default();
-        for read in self.read_manifests(&listed, remembered)? {
+        for read in self.read_manifests(&listed, remembered, &whole)? {
             match read {
-                Read::Usable(artifact) => catalogue.artifacts.push(*artifact),
+                Read::Usable(artifact) => catalogue.artifacts.push(artifact),
                 Read::Damaged(finding) => catalogue.damaged.push(finding),
                 Read::Gone => {}
             }
@@ -142,21 +166,29 @@ impl Vault {
 
     /// The manifests of a content by their names. Other names are not ours, and nothing is said of them.
     fn listed_manifests(&self, content: Content, remembered: Option<&Remembered>) -> Result<Vec<Listed>> {
-        let rolling = content.is_rolling().then(|| format!("{}-{content}.json", self.source()));
         let folder = self.folder(content);
-        let mut objects = Listed::below(&folder, &**self.store(), remembered)?;
-        objects.retain(|object| {
-            let key = object.key();
-            let is_manifest = rolling.as_deref() == Some(key.name()) || id_in(key.name()).is_some();
-            is_manifest && key.folder() == folder
-        });
+        let mut objects: Vec<Listed> = match remembered {
+            Some(_) => self.store().list(&folder)?.objects.into_iter().map(Listed::Seen).collect(),
+            None => self.store().names_below(&folder)?.keys.into_iter().map(Listed::Named).collect(),
+        };
+        objects.retain(|object| self.is_manifest(object.key(), content, &folder));
         if let Some(remembered) = remembered {
             remembered.keep_only(&folder, &objects);
         }
         Ok(objects)
     }
 
-    fn read_manifests(&self, listed: &[Listed], remembered: Option<&Remembered>) -> Result<Vec<Read>> {
+    fn is_manifest(&self, key: &Key, content: Content, folder: &str) -> bool {
+        let is_rolling = || content.is_rolling() && key.name() == format!("{}-{content}.json", self.source());
+        key.folder() == folder && (id_in(key.name()).is_some() || is_rolling())
+    }
+
+    fn read_manifests<T: Send>(
+        &self,
+        listed: &[Listed],
+        remembered: Option<&Remembered>,
+        keep: &(impl Fn(StoredArtifact) -> T + Sync),
+    ) -> Result<Vec<Read<T>>> {
         let large = Mutex::new(());
         let alone =
             |bytes: u64| (bytes > LARGE_BYTES).then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
@@ -173,7 +205,7 @@ impl Vault {
                     self.parse_manifest(key, &store::read_whole(&*object, MAX_MANIFEST_BYTES, name)?)
                 }),
             };
-            self.read(key, manifest)
+            self.read(key, manifest, keep)
         });
         reads.into_iter().collect()
     }
@@ -190,11 +222,16 @@ impl Vault {
         Ok(manifest)
     }
 
-    fn read(&self, key: &Key, read: Result<Manifest>) -> Result<Read> {
+    fn read<T>(
+        &self,
+        key: &Key,
+        read: Result<Manifest>,
+        keep: &impl Fn(StoredArtifact) -> T,
+    ) -> Result<Read<T>> {
         match read {
             Ok(manifest) => {
                 let folder = key.folder().to_owned();
-                Ok(Read::Usable(Box::new(StoredArtifact::new(Arc::clone(self.store()), folder, manifest))))
+                Ok(Read::Usable(keep(StoredArtifact::new(Arc::clone(self.store()), folder, manifest))))
             }
             Err(error) if error.is_not_found() => Ok(Read::Gone),
             Err(error) if is_about_bytes(&error) => {
@@ -234,6 +271,10 @@ impl Vault {
         }
         Ok(manifest)
     }
+}
+
+fn whole(artifact: StoredArtifact) -> StoredArtifact {
+    artifact
 }
 
 /// Whether an error speaks of a manifest's bytes, so that the others can still be listed.

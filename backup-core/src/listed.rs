@@ -5,6 +5,7 @@ use crate::{
     error::Result,
     id::Key,
     store::{ObjectMeta, Store},
+    verify::Finding,
 };
 
 /// One object of a listing.
@@ -17,16 +18,19 @@ pub(crate) enum Listed {
 }
 
 impl Listed {
-    /// The objects below a folder; sizes and times only for a cache, as a disk has to look up each.
+    /// The objects below a folder, and what a sync client made of some; sizes and times only for a cache, as a disk has
+    /// to look up each.
     pub(crate) fn below(
         folder: &str,
         store: &dyn Store,
         remembered: Option<&Remembered>,
-    ) -> Result<Vec<Self>> {
-        match remembered {
-            Some(_) => Ok(store.list_below(folder)?.into_iter().map(Self::Seen).collect()),
-            None => Ok(store.names_below(folder)?.into_iter().map(Self::Named).collect()),
+    ) -> Result<(Vec<Self>, Vec<Finding>)> {
+        if remembered.is_some() {
+            let seen = store.list_below(folder)?.into_iter().map(Self::Seen).collect();
+            return Ok((seen, store.conflicts(folder)?));
         }
+        let names = store.names_below(folder)?;
+        Ok((names.keys.into_iter().map(Self::Named).collect(), names.conflicts))
     }
 
     pub(crate) fn key(&self) -> &Key {

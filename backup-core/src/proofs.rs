@@ -3,7 +3,7 @@
 //! A proof's name tells when its verification began and how deep it looked, so that the newest of a kind is found
 //! without reading the others.
 
-use std::{collections::BTreeSet, mem};
+use std::collections::BTreeSet;
 
 use crate::{
     cache::Remembered,
@@ -67,8 +67,8 @@ impl Vault {
     }
 
     fn proofs_below(&self, folder: &str) -> Result<Vec<Proof>> {
-        let listed = Listed::below(folder, &**self.store(), None)?;
-        let named: Vec<Named> = listed.into_iter().filter_map(Named::new).collect();
+        let names = self.store().names_below(folder)?.keys.into_iter();
+        let named: Vec<Named> = names.filter_map(|key| Named::new(Listed::Named(key))).collect();
         let mut proofs: Vec<Proof> = read(self, &named, None)?.into_iter().flatten().collect();
         proofs.sort_by_key(|proof| proof.started_at);
         Ok(proofs)
@@ -78,21 +78,27 @@ impl Vault {
 /// The proofs of some artifacts of a vault, none of them read yet.
 pub(crate) struct Proofs<'a> {
     vault: &'a Vault,
-    remembered: Option<Remembered>,
+    remembered: Option<&'a Remembered>,
     /// Newest first.
     named: Vec<Named>,
 }
 
 impl<'a> Proofs<'a> {
-    /// The proofs of these artifacts.
-    pub(crate) fn of(vault: &'a Vault, ids: &BTreeSet<&BackupId>) -> Result<Self> {
-        let remembered = vault.remembered();
-        let objects = Listed::below(&vault.proofs_folder(), &**vault.store(), remembered.as_ref())?;
-        remembered.iter().for_each(|remembered| remembered.keep_only(&vault.proofs_folder(), &objects));
-        let mut named: Vec<Named> =
-            objects.into_iter().filter_map(Named::new).filter(|named| ids.contains(&named.id)).collect();
+    /// The proofs of these artifacts among the vault's objects.
+    pub(crate) fn of(
+        vault: &'a Vault,
+        listed: Vec<Listed>,
+        ids: &BTreeSet<&BackupId>,
+        remembered: Option<&'a Remembered>,
+    ) -> Self {
+        let folder = vault.proofs_folder();
+        let is_proof = |listed: &Listed| {
+            listed.key().as_str().strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let proofs = listed.into_iter().filter(is_proof).filter_map(Named::new);
+        let mut named: Vec<Named> = proofs.filter(|named| ids.contains(&named.id)).collect();
         named.sort_by(|a, b| b.instant.cmp(&a.instant));
-        Ok(Self { vault, remembered, named })
+        Self { vault, remembered, named }
     }
 
     /// The newest proof at least so deep that is as asked. Damaged ones prove nothing and are passed over.
@@ -103,7 +109,7 @@ impl<'a> Proofs<'a> {
         let mut batch = 1;
         while seconds.peek().is_some() {
             let wanted: Vec<&Named> = seconds.by_ref().take(batch).flatten().copied().collect();
-            let found = read(self.vault, &wanted, self.remembered.as_ref())?.into_iter().flatten();
+            let found = read(self.vault, &wanted, self.remembered)?.into_iter().flatten();
             let newest = found.filter(|proof| is_wanted(proof)).max_by_key(|proof| proof.started_at);
             if newest.is_some() {
                 return Ok(newest);
@@ -111,12 +117,6 @@ impl<'a> Proofs<'a> {
             batch = (batch * 4).min(256);
         }
         Ok(None)
-    }
-}
-
-impl Drop for Proofs<'_> {
-    fn drop(&mut self) {
-        mem::take(&mut self.remembered).iter().for_each(Remembered::save);
     }
 }
 

@@ -66,12 +66,14 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         Ok(objects)
     }
 
-    /// The keys of what [`Store::list_below`] lists: a store that looks up sizes and times one by one need not.
+    /// The keys of what [`Store::list_below`] lists, and what [`Store::conflicts`] tells, at once: a store that looks up
+    /// sizes and times one by one need not.
     ///
     /// # Errors
     /// As [`Store::list`].
-    fn names_below(&self, folder: &str) -> Result<Vec<Key>> {
-        Ok(self.list_below(folder)?.into_iter().map(|object| object.key).collect())
+    fn names_below(&self, folder: &str) -> Result<Names> {
+        let keys = self.list_below(folder)?.into_iter().map(|object| object.key).collect();
+        Ok(Names { keys, conflicts: self.conflicts(folder)? })
     }
 
     /// A whole small object; a store to which each request is a journey takes one for it.
@@ -239,6 +241,15 @@ pub(crate) fn read_whole(
 
 /// An exclusive right, given back on drop.
 pub trait Lease: fmt::Debug + Send {}
+
+/// What lies below a folder, by name alone.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The objects, in order.
+    pub keys: Vec<Key>,
+    /// What is none of them ([`Store::conflicts`]).
+    pub conflicts: Vec<Finding>,
+}
 
 /// One stored object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,11 +19,13 @@ use crate::{
     crash,
     error::{Error, Result},
     id::{BackupId, Key, SourceName},
+    listed::Listed,
     manifest::{Manifest, object_stem},
     parallel,
     proof::Proof,
     proofs::proof_name,
     store::{Lease, ObjectMeta, ObjectWriter, PutMode, Store, StoreExt},
+    verify::Finding,
 };
 
 /// The folder of the folders of proofs.
@@ -130,6 +132,14 @@ impl Vault {
     pub(crate) fn remembered(&self) -> Option<Remembered> {
         let cache = self.cache.as_ref().filter(|_| self.store.local_folder().is_none());
         cache.map(|cache| cache.open(&*self.store, &self.source))
+    }
+
+    /// All objects of the vault, and what a sync client made of some.
+    pub(crate) fn listing(&self, remembered: Option<&Remembered>) -> Result<(Vec<Listed>, Vec<Finding>)> {
+        let source = self.source.as_str();
+        let (listed, conflicts) = Listed::below(source, &*self.store, remembered)?;
+        remembered.iter().for_each(|remembered| remembered.keep_only(source, &listed));
+        Ok((listed, conflicts))
     }
 
     /// The artifact with this id.

@@ -1,11 +1,6 @@
 //! Files that a sync client made of two versions of one.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-use backup_core::{Error, Result, id::BackupId, parallel, verify::Finding};
+use backup_core::{id::BackupId, verify::Finding};
 
 /// What Dropbox (English) and Syncthing write into the names of such files, in lower case. Sources: Dropbox Help on
 /// conflicted copies, case, white space, selective sync and Unicode encoding conflicts; the Syncthing documentation,
@@ -22,9 +17,6 @@ const MARKS: [&str; 7] = [
 
 /// The one mark without a space.
 const SYNCTHING: &str = ".sync-conflict-";
-
-/// Folders that keep all threads busy.
-const MANY_FOLDERS: usize = 64;
 
 /// Whether a sync client gave a file or folder this name. Other languages than English are known by what stands
 /// before: the id of a backup, then what no name of ours has, a space and a parenthesis.
@@ -43,33 +35,11 @@ fn is_ours(head: &str) -> bool {
     stems.chain([head]).any(|stem| stem.parse::<BackupId>().is_ok())
 }
 
-/// What of that lies below a folder, looked for by so many threads; `shown` is the folder's name in the findings.
-pub(crate) fn below(folder: &Path, shown: &str, threads: usize) -> Result<Vec<Finding>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("list", folder, error)),
-    };
-    let (mut findings, mut folders) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let object = if shown.is_empty() { name.clone() } else { format!("{shown}/{name}") };
-        if is_conflict(&name) {
-            let what = "a sync client made it of two versions; compare it with its original, then remove it";
-            findings.push(Finding::stored("conflict", object, what));
-        } else if !name.starts_with('.') && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            folders.push((entry.path(), object));
-        }
-    }
-    // Threads of its own only where there are many: the first folder to branch out has the most below it.
-    let inner_threads = if folders.len() > MANY_FOLDERS { 1 } else { threads };
-    let inner = |(path, object): &(PathBuf, String)| below(path, object, inner_threads);
-    for found in parallel::map(threads, &folders, inner) {
-        findings.append(&mut found?);
-    }
-    findings.sort_by(|a, b| a.object.cmp(&b.object));
-    Ok(findings)
+/// What is told of such a file or folder.
+pub(crate) fn finding(folder: &str, name: &str) -> Finding {
+    let object = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let what = "a sync client made it of two versions; compare it with its original, then remove it";
+    Finding::stored("conflict", object, what)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use backup_core::{
     id::{Key, SourceName},
     parallel,
     store::{
-        Capabilities, LatestLink, Lease, Listing, Nearness, ObjectMeta, ObjectReader, ObjectWriter, PutMode,
-        Store,
+        Capabilities, LatestLink, Lease, Listing, Names, Nearness, ObjectMeta, ObjectReader, ObjectWriter,
+        PutMode, Store,
     },
     verify::Finding,
 };
@@ -57,6 +57,9 @@ const ON_DISK: Habits = Habits {
 };
 
 const LATEST: &str = "latest.";
+
+/// Folders that keep all threads busy.
+const MANY_FOLDERS: usize = 64;
 
 /// A folder on a local disk. Nothing is made before the first object is.
 ///
@@ -160,38 +163,43 @@ impl LocalStore {
         Ok(Some(ObjectMeta { key, bytes: meta.len(), modified }))
     }
 
-    /// What `tell` says of the objects of a folder and of those in it. Every step makes the key longer, so it ends.
+    /// What `tell` says of the objects of a folder and of those in it, and the conflicts among them. Every step makes the
+    /// key longer, so it ends.
     fn objects_below<T: Send>(
         &self,
         folder: &str,
         path: &Path,
         threads: usize,
         tell: &(impl Fn(&str, &str, &DirEntry) -> io::Result<Option<T>> + Sync),
-    ) -> Result<Vec<T>> {
+    ) -> Result<(Vec<T>, Vec<Finding>)> {
         let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
             other => other.map_err(|e| Error::io("list", path, e))?,
         };
-        let (mut objects, mut folders) = (Vec::new(), Vec::new());
+        let (mut objects, mut conflicts, mut folders) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let entry = entry.map_err(|e| Error::io("list", path, e))?;
             let kind = entry.file_type().map_err(|e| Error::io("examine", &entry.path(), e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if kind.is_dir() {
+            if conflict::is_conflict(&name) {
+                conflicts.push(conflict::finding(folder, &name));
+            } else if kind.is_dir() {
                 folders.extend(key_in(folder, &name).map(|inner| (inner, entry.path())));
-            } else if kind.is_file() && !name.starts_with(LATEST) && !conflict::is_conflict(&name) {
+            } else if kind.is_file() && !name.starts_with(LATEST) {
                 let found = tell(folder, &name, &entry);
                 objects.extend(found.map_err(|e| Error::io("examine", &entry.path(), e))?);
             }
         }
         // Threads of its own only where there are many: the first folder to branch out has the most below it.
-        let inner_threads = if folders.len() > 1 { 1 } else { threads };
+        let inner_threads = if folders.len() > MANY_FOLDERS { 1 } else { threads };
         let inner =
             |(folder, path): &(Key, PathBuf)| self.objects_below(folder.as_str(), path, inner_threads, tell);
         for found in parallel::map(threads, &folders, inner) {
-            objects.append(&mut found?);
+            let (mut inner_objects, mut inner_conflicts) = found?;
+            objects.append(&mut inner_objects);
+            conflicts.append(&mut inner_conflicts);
         }
-        Ok(objects)
+        Ok((objects, conflicts))
     }
 }
 
@@ -254,16 +262,19 @@ impl Store for LocalStore {
 
     fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
         let tell = |folder: &str, name: &str, entry: &DirEntry| self.object_meta(folder, name, entry);
-        let mut objects = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
+        let (mut objects, _) =
+            self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
     }
 
-    fn names_below(&self, folder: &str) -> Result<Vec<Key>> {
+    fn names_below(&self, folder: &str) -> Result<Names> {
         let tell = |folder: &str, name: &str, _: &DirEntry| Ok(key_in(folder, name));
-        let mut names = self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
-        names.sort_unstable();
-        Ok(names)
+        let (mut keys, mut conflicts) =
+            self.objects_below(folder, &self.folder(folder)?, self.parallel_reads(), &tell)?;
+        keys.sort_unstable();
+        conflicts.sort_by(|a, b| a.object.cmp(&b.object));
+        Ok(Names { keys, conflicts })
     }
 
     fn parallel_reads(&self) -> usize {
@@ -298,7 +309,7 @@ impl Store for LocalStore {
     }
 
     fn conflicts(&self, folder: &str) -> Result<Vec<Finding>> {
-        conflict::below(&self.folder(folder)?, folder, self.parallel_reads())
+        Ok(self.names_below(folder)?.conflicts)
     }
 
     fn latest_link(&self) -> Option<&dyn LatestLink> {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
-    artifact::Artifact,
+    cache::Remembered,
     content::Content,
     context::Context,
     error::Result,
@@ -98,33 +98,61 @@ impl VaultStatus {
 /// What listing the vault or reading its proofs reports; what is not as it should be is in [`VaultStatus::missed`].
 pub fn status(vault: &Vault, objectives: &Objectives, cx: &Context) -> Result<VaultStatus> {
     let now = cx.now();
-    let mut catalogue = vault.overview(None)?;
-    catalogue.damaged.extend(vault.store().conflicts(vault.source().as_str())?);
-    let manifests = || catalogue.artifacts.iter().map(Artifact::manifest);
-    let full: Vec<&Manifest> =
-        manifests().filter(|m| m.content == Content::Full && vault.is_complete(m)).collect();
-    let good: Vec<&Manifest> = full.iter().copied().filter(|m| m.is_good()).collect();
+    let remembered = vault.remembered();
+    let (listed, conflicts) = vault.listing(remembered.as_ref())?;
+    let brief = |manifest: &Manifest| Brief::of(manifest, vault);
+    let (mut briefs, mut damaged) = vault.survey(&listed, remembered.as_ref(), &brief)?;
+    damaged.extend(conflicts);
+    briefs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+    let full: Vec<&Brief> = briefs.iter().filter(|brief| brief.is_whole).collect();
+    let good: Vec<&Brief> = full.iter().copied().filter(|brief| brief.is_good).collect();
     let newest = good.last().copied();
-    let proofs = Newest::of(vault, &full)?;
+    let ids = full.iter().map(|brief| &brief.id).collect();
+    let proofs = Newest::of(&Proofs::of(vault, listed, &ids, remembered.as_ref()))?;
+    remembered.iter().for_each(Remembered::save);
     let measured = proofs.drill.as_ref().and_then(|proof| proof.restore_seconds);
 
     let mut status = VaultStatus {
         source: vault.source().to_string(),
         good: good.len(),
         suspect: full.len() - good.len(),
-        bytes: manifests().map(|m| m.payload.bytes).fold(0, u64::saturating_add),
+        bytes: briefs.iter().map(|brief| brief.bytes).fold(0, u64::saturating_add),
         newest: newest.map(|m| m.id.clone()),
         age_seconds: newest.map(|m| now.duration_since(m.snapshot_at).as_secs()),
         window_from: good.first().map(|m| m.snapshot_at),
         window_to: newest.map(|m| m.snapshot_at),
         last_proof: proofs.of_any_kind.clone(),
         measured_rto_seconds: measured,
-        damaged: catalogue.damaged.clone(),
+        damaged,
         missed: Vec::new(),
     };
     status.missed = missed(&status, &full, &proofs, objectives, now);
     status.missed.extend(super::guard::missed(vault)?);
     Ok(status)
+}
+
+/// What a judgement needs of one backup.
+struct Brief {
+    id: BackupId,
+    started_at: Timestamp,
+    snapshot_at: Timestamp,
+    bytes: u64,
+    is_good: bool,
+    /// A full backup of all that the vault's job asks for.
+    is_whole: bool,
+}
+
+impl Brief {
+    fn of(manifest: &Manifest, vault: &Vault) -> Self {
+        Self {
+            id: manifest.id.clone(),
+            started_at: manifest.started_at,
+            snapshot_at: manifest.snapshot_at,
+            bytes: manifest.payload.bytes,
+            is_good: manifest.is_good(),
+            is_whole: manifest.content == Content::Full && vault.is_complete(manifest),
+        }
+    }
 }
 
 /// The proofs that a judgement needs, out of all there are.
@@ -137,8 +165,7 @@ struct Newest {
 }
 
 impl Newest {
-    fn of(vault: &Vault, artifacts: &[&Manifest]) -> Result<Self> {
-        let proofs = Proofs::of(vault, &artifacts.iter().map(|manifest| &manifest.id).collect())?;
+    fn of(proofs: &Proofs<'_>) -> Result<Self> {
         Ok(Self {
             of_any_kind: proofs.newest(Level::None, |_| true)?,
             good: proofs.newest(Level::Structure, |proof| proof.ok && proof.level >= Level::Structure)?,
@@ -151,7 +178,7 @@ impl Newest {
 
 fn missed(
     status: &VaultStatus,
-    full: &[&Manifest],
+    full: &[&Brief],
     proofs: &Newest,
     objectives: &Objectives,
     now: Timestamp,
@@ -162,11 +189,11 @@ fn missed(
     if status.newest.is_none() {
         miss("backup", "there is no good full backup".to_owned());
     }
-    if let Some(newest) = full.last().filter(|m| !m.is_good()) {
+    if let Some(newest) = full.last().filter(|newest| !newest.is_good) {
         miss("backup", format!("the newest backup, \"{}\", is suspect", newest.id));
     }
     let future = now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
-    if let Some(newest) = full.last().filter(|m| m.snapshot_at > future) {
+    if let Some(newest) = full.last().filter(|newest| newest.snapshot_at > future) {
         miss(
             "backup",
             format!("the newest backup, \"{}\", is dated in the future: its age says nothing", newest.id),

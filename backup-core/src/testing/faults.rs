@@ -13,7 +13,7 @@ use std::{
 use crate::{
     error::{Error, ErrorKind, Result},
     id::Key,
-    store::{Capabilities, Lease, Listing, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
+    store::{Capabilities, Lease, Listing, Names, ObjectMeta, ObjectReader, ObjectWriter, PutMode, Store},
     verify::Finding,
 };
 
@@ -96,6 +96,9 @@ macro_rules! pass_through {
         }
         fn list_below(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
             self.inner.list_below(folder)
+        }
+        fn names_below(&self, folder: &str) -> Result<Names> {
+            self.inner.names_below(folder)
         }
         fn parallel_reads(&self) -> usize {
             self.inner.parallel_reads()

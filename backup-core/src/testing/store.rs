@@ -107,7 +107,7 @@ fn listing_below_shows_all_levels(store: &dyn Store) {
     let below = |folder: &str| -> Vec<String> {
         let objects = store.list_below(folder).expect("list below");
         let keys: Vec<Key> = objects.iter().map(|object| object.key.clone()).collect();
-        assert_eq!(store.names_below(folder).expect("names below"), keys, "both list the same objects");
+        assert_eq!(store.names_below(folder).expect("names below").keys, keys, "both list the same objects");
         let true_size = |object: &ObjectMeta| object.bytes == object.key.as_str().len() as u64;
         assert!(objects.iter().all(true_size), "{objects:?}");
         objects.into_iter().map(|object| object.key.to_string()).collect()
