@@ -374,6 +374,9 @@ fn folders_that_are_links_are_neither_read_nor_written() {
         symlink(&target, &folder).unwrap();
         let before = tree(&target);
         let _ = vault.backup(&["list"]);
+        if linked != "shop" {
+            vault.backup(&["status"]).exits(3).says("is a symbolic link");
+        }
         let run = vault.backup(&["run", "shop.db"]);
         match linked {
             // The backup exists without its proof, which is told.

@@ -138,6 +138,13 @@ impl Vault {
     pub(crate) fn listing(&self, remembered: Option<&Remembered>) -> Result<(Vec<Listed>, Vec<Finding>)> {
         let source = self.source.as_str();
         let (listed, conflicts) = Listed::below(source, &*self.store, remembered)?;
+        let is_empty = |folder: &str| !listed.iter().any(|listed| listed.key().as_str().starts_with(folder));
+        let folders =
+            Content::ALL.map(|content| self.folder(content)).into_iter().chain([self.proofs_folder()]);
+        for folder in folders.filter(|folder| is_empty(&format!("{folder}/"))) {
+            // One that is a link was not gone through, which must not look as if there were nothing.
+            self.store.list(&folder)?;
+        }
         remembered.iter().for_each(|remembered| remembered.keep_only(source, &listed));
         Ok((listed, conflicts))
     }
