@@ -1,12 +1,13 @@
 //! Whether a copy of a database is sound and is what its manifest says: SQLite's own checks, in parallel.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -23,17 +24,18 @@ use backup_core::{
 use rusqlite::{Connection, types::ValueRef};
 
 use crate::{
+    agreement,
     connection::{explain, open_for_check},
+    findings::{MAX_FINDINGS, damage_or_error, integrity},
     memory::BoundMapping,
     ownership,
+    references::{has_references, references},
     schema::{self, Definition},
+    table_check::{Part, TableCheck},
 };
 
 /// Threads that check; each has a page cache of its own.
 const MAX_THREADS: usize = 3;
-
-/// Findings kept per table and check: the first ones tell, a million would not tell more.
-const MAX_FINDINGS: usize = 20;
 
 /// The table of all definitions; its check covers the free list too.
 const SCHEMA_TABLE: &str = "sqlite_schema";
@@ -98,8 +100,8 @@ impl DetachedFromLog {
 enum Task {
     /// The free list, and that each page belongs to one tree, chain or list; the trees begin at these pages.
     Pages { roots: Vec<u32> },
-    /// One table's tree and rows, its indexes against them, and its rows against the manifest.
-    Table { name: String, expected: Option<u64> },
+    /// A part of one table's check.
+    Table(Arc<TableCheck>, Part),
     /// One table's references.
     References(String),
 }
@@ -153,33 +155,28 @@ fn compare_schema(definitions: &[Definition], manifest: &Manifest) -> Vec<Findin
 fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connection) -> Vec<Task> {
     let rows: HashMap<&str, u64> =
         manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
-    let expected = |name: &str| rows.get(schema::identifier(name).as_str()).copied();
-    let mut indexes: HashMap<&str, u64> = HashMap::new();
-    for index in definitions.iter().filter(|d| d.kind == "index") {
-        *indexes.entry(&index.table).or_default() += 1;
+    let mut parts: Vec<(u64, Task)> = Vec::new();
+    let mut references = Vec::new();
+    for table in definitions.iter().filter(|d| d.kind == "table") {
+        let expected = rows.get(schema::identifier(&table.name).as_str()).copied();
+        // Where SQLite cannot say what its indexes are, it has the word about them.
+        let indexed = agreement::indexed_table(connection, definitions, table).unwrap_or_default();
+        let check = Arc::new(TableCheck::new(&table.name, expected, indexed));
+        let indexes = definitions.iter().filter(|d| d.kind == "index" && d.table == table.name).count();
+        for part in check.parts() {
+            let cost = expected.unwrap_or(0).saturating_mul(part.cost(indexes));
+            parts.push((cost, Task::Table(Arc::clone(&check), part)));
+        }
+        if has_references(connection, &table.name) {
+            references.push(Task::References(table.name.clone()));
+        }
     }
-    let mut tables: Vec<(&str, Option<u64>, u64)> = definitions
-        .iter()
-        .filter(|d| d.kind == "table")
-        .map(|d| (d.name.as_str(), expected(&d.name), indexes.get(d.name.as_str()).copied().unwrap_or(0)))
-        .collect();
-    tables.sort_by_key(|(_, rows, indexes)| std::cmp::Reverse(rows.unwrap_or(0).saturating_mul(1 + indexes)));
-    let has_references = |name: &str| {
-        let sql = "SELECT count(*) FROM pragma_foreign_key_list(?1)";
-        connection.query_row(sql, [name], |row| row.get::<_, i64>(0)).is_ok_and(|count| count > 0)
-    };
-    let references: Vec<Task> = tables
-        .iter()
-        .filter(|(table, ..)| has_references(table))
-        .map(|(table, ..)| Task::References((*table).to_owned()))
-        .collect();
-    let schema = Task::Table { name: SCHEMA_TABLE.to_owned(), expected: None };
-    let table =
-        |(name, expected, _): (&str, Option<u64>, u64)| Task::Table { name: name.to_owned(), expected };
+    parts.sort_by_key(|(cost, _)| Reverse(*cost));
+    let schema = Arc::new(TableCheck::new(SCHEMA_TABLE, None, None));
     let roots = definitions.iter().map(|d| d.root).filter(|root| *root > 0).collect();
-    let mut work: Vec<Task> = tables.into_iter().map(table).collect();
+    let mut work: Vec<Task> = parts.into_iter().map(|(_, task)| task).collect();
     work.push(Task::Pages { roots });
-    work.push(schema);
+    work.push(Task::Table(schema, Part::Whole));
     work.extend(references);
     work
 }
@@ -218,24 +215,17 @@ fn work_through(
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(task) = tasks.get(number) else { return Ok(()) };
-        let findings = run_task(&connection, task, path)?;
+        let findings = run_task(&connection, task, path, cx)?;
         let mut all = found.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(findings.into_iter().map(|finding| (number, finding)));
         cx.emit(Event::Progress { step: Step::Check, done: number as u64 + 1 });
     }
 }
 
-fn run_task(connection: &Connection, task: &Task, path: &Path) -> Result<Vec<Finding>> {
+fn run_task(connection: &Connection, task: &Task, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
     match task {
         Task::Pages { roots } => pages(connection, roots, path),
-        Task::Table { name, expected } => {
-            let sql = format!("PRAGMA integrity_check({})", schema::quoted(name));
-            let mut findings = integrity(connection, &sql, name, path)?;
-            if let (Some(expected), true) = (expected, findings.is_empty()) {
-                findings.extend(count(connection, name, *expected, path)?);
-            }
-            Ok(findings)
-        }
+        Task::Table(table, part) => table.run(*part, connection, path, cx.cancel()),
         Task::References(table) => references(connection, table, path),
     }
 }
@@ -247,118 +237,6 @@ fn pages(connection: &Connection, roots: &[u32], path: &Path) -> Result<Vec<Find
         return Ok(Vec::new());
     }
     integrity(connection, &format!("PRAGMA quick_check({MAX_FINDINGS})"), "the file", path)
-}
-
-fn integrity(connection: &Connection, sql: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
-    let answers = connection.prepare(sql).and_then(|mut query| {
-        let rows = query.query_map([], |row| row.get::<_, String>(0))?;
-        rows.take(MAX_FINDINGS).collect::<rusqlite::Result<Vec<_>>>()
-    });
-    match answers {
-        Ok(answers) => {
-            let problems = answers.into_iter().filter(|answer| answer != "ok");
-            Ok(problems.map(|problem| Finding::content("integrity_check", object, problem)).collect())
-        }
-        Err(error) => damage_or_error(error, "integrity_check", object, path),
-    }
-}
-
-fn count(connection: &Connection, table: &str, expected: u64, path: &Path) -> Result<Vec<Finding>> {
-    let sql = format!("SELECT count(*) FROM {}", schema::quoted(table));
-    match connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
-        Ok(rows) if u64::try_from(rows) == Ok(expected) => Ok(Vec::new()),
-        Ok(rows) => {
-            let what = format!("has {rows} rows, the manifest says {expected}");
-            Ok(vec![Finding::content("rows", schema::identifier(table), what)])
-        }
-        Err(error) => damage_or_error(error, "rows", table, path),
-    }
-}
-
-/// Rows that refer to nothing: a copy has them only if the source had them, so they are told and condemn nothing.
-fn references(connection: &Connection, table: &str, path: &Path) -> Result<Vec<Finding>> {
-    if all_references_resolve(connection, table).unwrap_or(false) {
-        return Ok(Vec::new());
-    }
-    let sql = "SELECT \"parent\", count(*) FROM pragma_foreign_key_check(?1) GROUP BY 1";
-    let answers = connection.prepare(sql).and_then(|mut query| {
-        let rows = query.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()
-    });
-    let note = |what: String| Finding::data("foreign_key_check", schema::identifier(table), what);
-    match answers {
-        Ok(answers) => Ok(answers
-            .into_iter()
-            .map(|(parent, rows)| {
-                note(format!("{rows} rows refer to no row of {}", schema::identifier(&parent)))
-            })
-            .collect()),
-        // "foreign key mismatch": the reference itself is defined wrongly, in the source as in the copy.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
-            Ok(vec![note(error.to_string())])
-        }
-        Err(error) => damage_or_error(error, "foreign_key_check", table, path),
-    }
-}
-
-/// The same question asked of distinct values, which an index gives in order: an order of magnitude faster than row by
-/// row. A "no", or a key it does not understand, sends the caller to SQLite's own check.
-fn all_references_resolve(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT \"table\", \"from\", \"to\", (SELECT count(*) FROM pragma_foreign_key_list(?1) AS o WHERE o.id = k.id)
-               FROM pragma_foreign_key_list(?1) AS k";
-    let mut query = connection.prepare(sql)?;
-    let keys = query.query_map([table], |row| {
-        Ok((
-            row.get::<_, String>(0)?,
-            row.get::<_, String>(1)?,
-            row.get::<_, Option<String>>(2)?,
-            row.get::<_, i64>(3)?,
-        ))
-    })?;
-    for key in keys {
-        let (parent, from, to, columns) = key?;
-        let to = match to {
-            Some(to) => to,
-            None => connection.query_row(
-                "SELECT name FROM pragma_table_info(?1) WHERE pk = 1",
-                [&parent],
-                |row| row.get(0),
-            )?,
-        };
-        let sql = format!(
-            "SELECT NOT EXISTS (SELECT 1 FROM (SELECT DISTINCT {from} AS v FROM {table}) AS c
-             WHERE v IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {parent} AS p WHERE p.{to} = c.v))",
-            from = schema::quoted(&from),
-            table = schema::quoted(table),
-            parent = schema::quoted(&parent),
-            to = schema::quoted(&to),
-        );
-        let resolves = columns == 1
-            && is_indexed(connection, table, &from)?
-            && connection.query_row(&sql, [], |row| row.get(0))?;
-        if !resolves {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether a whole index begins with the column, so that its distinct values come in order.
-fn is_indexed(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i
-               WHERE l.partial = 0 AND i.seqno = 0 AND i.name = ?2";
-    connection.query_row(sql, [table, column], |row| row.get::<_, i64>(0)).map(|count| count > 0)
-}
-
-/// An SQLite error while looking at a private copy is damage, unless it is about the machine.
-fn damage_or_error(error: rusqlite::Error, check: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
-    match error.sqlite_error_code() {
-        Some(DatabaseCorrupt | NotADatabase | Unknown) | None => {
-            Ok(vec![Finding::content(check, object, error.to_string())])
-        }
-        _ => Err(explain(error, "check", path)),
-    }
 }
 
 /// The first row of a query, columns joined by `|`.

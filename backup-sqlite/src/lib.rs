@@ -7,13 +7,17 @@
 //! SQLite, whose own bookkeeping avoids the trap; bytes are read through SQLite's file handle. One SQLite library per
 //! process is assumed, which Cargo enforces for Rust programs (`links = "sqlite3"`).
 
+mod agreement;
+mod cell;
 mod census;
 mod check;
 mod connection;
 mod count;
+mod doubt;
 mod dump;
 mod engine;
 mod extract;
+mod findings;
 mod handle;
 mod memory;
 mod overview;
@@ -21,15 +25,20 @@ mod overview;
 pub mod ownership;
 #[doc(hidden)]
 pub mod page;
+mod page_file;
 mod pages;
 mod platform;
+mod record;
+mod references;
 mod restore;
 mod schema;
 mod snapshot;
 mod source;
 mod stamp;
 mod swap;
+mod table_check;
 mod tables;
+mod tree;
 #[doc(hidden)]
 pub mod wal;
 

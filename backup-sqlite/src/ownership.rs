@@ -6,15 +6,17 @@
 //!
 //! Source: <https://www.sqlite.org/fileformat2.html>, sections 1.2 to 1.6.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 
-use crate::page::{DatabaseHeader, HEADER_BYTES, PageHeader, PageKind, be32};
+use crate::{
+    cell::{Cell, Chain},
+    doubt::{Doubt, OrDoubt, Plainly, is_plain},
+    page::{PageHeader, PageKind, be32},
+    page_file::PageFile,
+};
 
 /// Where the header tells the first page of the free list.
 const FIRST_FREE_TRUNK: usize = 32;
-
-/// Where the header tells that the database keeps pointer maps (auto-vacuum).
-const LARGEST_ROOT: usize = 52;
 
 /// The page around this byte is never used.
 const LOCK_BYTE: u64 = 1 << 30;
@@ -25,204 +27,118 @@ const LOCK_BYTE: u64 = 1 << 30;
 /// # Errors
 /// The file could not be read.
 pub fn is_plainly_complete(file: impl Read + Seek, roots: &[u32]) -> io::Result<bool> {
-    let Some(mut walk) = Walk::new(file)? else { return Ok(false) };
-    let owned = walk.free_list()?.is_some()
-        && walk.tree(1)?.is_some()
-        && roots
-            .iter()
-            .try_fold(true, |so_far, root| Ok::<_, io::Error>(so_far && walk.tree(*root)?.is_some()))?;
-    Ok(owned && walk.unclaimed == 0)
+    Ok(is_plain(owners(file, roots))?.is_some_and(|unclaimed| unclaimed == 0))
+}
+
+/// Gives every page to its owner; how many are left over.
+fn owners(file: impl Read + Seek, roots: &[u32]) -> Plainly<u64> {
+    let mut walk = Walk::new(file)?;
+    walk.free_list()?;
+    walk.tree(1)?;
+    for root in roots {
+        walk.tree(*root)?;
+    }
+    Ok(walk.unclaimed)
 }
 
 struct Walk<F> {
-    file: F,
-    position: u64,
-    page_size: usize,
-    usable: usize,
-    page_count: u32,
+    pages: PageFile<F>,
     claimed: Vec<u64>,
     unclaimed: u64,
 }
 
-/// `None` stops the walk: something is not plainly right.
-type Plainly<T> = io::Result<Option<T>>;
-
 impl<F: Read + Seek> Walk<F> {
-    fn new(mut file: F) -> Plainly<Self> {
-        let bytes = file.seek(SeekFrom::End(0))?;
-        let mut first = [0u8; HEADER_BYTES];
-        if bytes < HEADER_BYTES as u64 {
-            return Ok(None);
+    fn new(file: F) -> Plainly<Self> {
+        let pages = PageFile::new(file)?;
+        if pages.header.has_pointer_maps {
+            return Err(Doubt::NotPlain);
         }
-        file.rewind()?;
-        file.read_exact(&mut first)?;
-        let Some(header) = DatabaseHeader::parse(&first) else { return Ok(None) };
-        let page_size = u64::from(header.page_size);
-        let Ok(page_count) = u32::try_from(bytes / page_size) else { return Ok(None) };
-        let usable = header.page_size as usize - usize::from(header.reserved);
-        if bytes % page_size != 0 || usable < 480 || be32(&first, LARGEST_ROOT) != 0 {
-            return Ok(None);
-        }
-        let mut walk = Self {
-            file,
-            position: HEADER_BYTES as u64,
-            page_size: page_size as usize,
-            usable,
-            page_count,
-            claimed: vec![0; page_count as usize / 64 + 1],
-            unclaimed: u64::from(page_count),
-        };
-        let lock_page = u32::try_from(LOCK_BYTE / page_size + 1).unwrap_or(u32::MAX);
+        let page_count = pages.page_count;
+        let lock_page = u32::try_from(LOCK_BYTE / pages.page_size as u64 + 1).unwrap_or(u32::MAX);
+        let claimed = vec![0; page_count as usize / 64 + 1];
+        let mut walk = Self { pages, claimed, unclaimed: u64::from(page_count) };
         if lock_page <= page_count {
-            walk.claim(lock_page);
+            walk.claim(lock_page)?;
         }
-        Ok(Some(walk))
+        Ok(walk)
     }
 
-    /// Takes a page for one owner; `None` when it lies outside or has an owner already.
-    fn claim(&mut self, number: u32) -> Option<()> {
-        if number == 0 || number > self.page_count {
-            return None;
+    /// Takes a page for one owner; it must not lie outside nor have an owner already.
+    fn claim(&mut self, number: u32) -> Plainly<()> {
+        if number == 0 || number > self.pages.page_count {
+            return Err(Doubt::NotPlain);
         }
         let (word, bit) = (number as usize / 64, 1u64 << (number % 64));
         if self.claimed[word] & bit != 0 {
-            return None;
+            return Err(Doubt::NotPlain);
         }
         self.claimed[word] |= bit;
         self.unclaimed -= 1;
-        Some(())
-    }
-
-    fn read(&mut self, number: u32, into: &mut [u8]) -> io::Result<()> {
-        let at = u64::from(number - 1) * self.page_size as u64;
-        if self.position != at {
-            self.file.seek(SeekFrom::Start(at))?;
-        }
-        self.file.read_exact(into)?;
-        self.position = at + into.len() as u64;
         Ok(())
     }
 
     /// The free list: trunk pages that name the next trunk and their leaves (section 1.5).
     fn free_list(&mut self) -> Plainly<()> {
-        let mut page = vec![0u8; self.page_size];
-        self.read(1, &mut page)?;
+        let mut page = vec![0u8; self.pages.page_size];
+        self.pages.read(1, &mut page)?;
         let mut trunk = be32(&page, FIRST_FREE_TRUNK);
         while trunk != 0 {
-            if self.claim(trunk).is_none() {
-                return Ok(None);
-            }
-            self.read(trunk, &mut page)?;
+            self.claim(trunk)?;
+            self.pages.read(trunk, &mut page)?;
             trunk = be32(&page, 0);
             let leaves = be32(&page, 4) as usize;
-            if leaves > self.usable / 4 - 2 {
-                return Ok(None);
+            if leaves > self.pages.usable / 4 - 2 {
+                return Err(Doubt::NotPlain);
             }
             for leaf in 0..leaves {
-                if self.claim(be32(&page, 8 + leaf * 4)).is_none() {
-                    return Ok(None);
-                }
+                self.claim(be32(&page, 8 + leaf * 4))?;
             }
         }
-        Ok(Some(()))
+        Ok(())
     }
 
     /// One b-tree with the overflow chains of its cells.
     fn tree(&mut self, root: u32) -> Plainly<()> {
-        let mut page = vec![0u8; self.page_size];
+        let mut page = vec![0u8; self.pages.page_size];
         let mut ahead = vec![root];
         let mut chains = Vec::new();
         while let Some(number) = ahead.pop() {
-            if self.claim(number).is_none() {
-                return Ok(None);
-            }
-            self.read(number, &mut page)?;
-            let Some(header) = PageHeader::parse(&page, number) else { return Ok(None) };
+            self.claim(number)?;
+            self.pages.read(number, &mut page)?;
+            let header = PageHeader::parse(&page, number).or_doubt()?;
             let before = ahead.len();
             for child in header.children(&page) {
-                match child {
-                    Some(child) => ahead.push(child),
-                    None => return Ok(None),
-                }
+                ahead.push(child.or_doubt()?);
             }
-            if ahead.len() > self.page_count as usize {
-                return Ok(None);
+            if ahead.len() > self.pages.page_count as usize {
+                return Err(Doubt::NotPlain);
             }
             // Left to right, which mostly is the order of the file.
             ahead[before..].reverse();
             if header.kind != PageKind::TableInterior {
                 for cell in header.cells(&page) {
-                    match cell.and_then(|cell| self.chain_of(cell, header.kind)) {
-                        Some(Some(chain)) => chains.push(chain),
-                        Some(None) => {}
-                        None => return Ok(None),
-                    }
+                    let cell = Cell::parse(cell.or_doubt()?, header.kind, self.pages.usable).or_doubt()?;
+                    chains.extend(cell.rest);
                 }
             }
             for chain in chains.drain(..) {
-                if self.chain(chain)?.is_none() {
-                    return Ok(None);
-                }
+                self.chain(chain)?;
             }
         }
-        Ok(Some(()))
-    }
-
-    /// Where a cell goes on, if it does not fit its page (section 1.6, "the amount of payload that spills").
-    fn chain_of(&self, cell: &[u8], kind: PageKind) -> Option<Option<Chain>> {
-        let cell = if kind == PageKind::IndexInterior { cell.get(4..)? } else { cell };
-        let (payload, mut local_at) = varint(cell)?;
-        let usable = self.usable as u64;
-        let most_local = if kind == PageKind::TableLeaf {
-            local_at += varint(cell.get(local_at..)?)?.1;
-            usable - 35
-        } else {
-            (usable - 12) * 64 / 255 - 23
-        };
-        if payload <= most_local {
-            return Some(None);
-        }
-        let least_local = (usable - 12) * 32 / 255 - 23;
-        let fitting = least_local + (payload - least_local) % (usable - 4);
-        let local = if fitting <= most_local { fitting } else { least_local };
-        let first_at = local_at + local as usize;
-        cell.get(first_at..first_at + 4)?;
-        let pages = (payload - local).div_ceil(usable - 4);
-        Some(Some(Chain { first: be32(cell, first_at), pages }))
+        Ok(())
     }
 
     /// An overflow chain: each page names the next, the last names none.
     fn chain(&mut self, chain: Chain) -> Plainly<()> {
         let mut next = chain.first;
         for _ in 0..chain.pages {
-            if self.claim(next).is_none() {
-                return Ok(None);
-            }
+            self.claim(next)?;
             let mut link = [0u8; 4];
-            self.read(next, &mut link)?;
+            self.pages.read(next, &mut link)?;
             next = be32(&link, 0);
         }
-        Ok((next == 0).then_some(()))
+        if next == 0 { Ok(()) } else { Err(Doubt::NotPlain) }
     }
-}
-
-/// The rest of a cell, on pages of its own.
-#[derive(Clone, Copy)]
-struct Chain {
-    first: u32,
-    pages: u64,
-}
-
-/// A variable-length integer and the bytes it takes (section 1.6, "varint").
-fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0u64;
-    for (at, byte) in bytes.iter().take(8).enumerate() {
-        value = value << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((value, at + 1));
-        }
-    }
-    bytes.get(8).map(|byte| (value << 8 | u64::from(*byte), 9))
 }
 
 #[cfg(test)]

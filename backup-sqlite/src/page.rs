@@ -21,6 +21,10 @@ pub struct DatabaseHeader {
     pub free_pages: u32,
     /// Changes with every change of the schema.
     pub schema_cookie: u32,
+    /// 1 to 4; from 4 on the numbers 0 and 1 take no bytes of their own.
+    pub schema_format: u32,
+    /// Whether the file keeps pointer maps (auto-vacuum).
+    pub has_pointer_maps: bool,
     /// 1 UTF-8, 2 UTF-16le, 3 UTF-16be, 0 not decided yet.
     pub encoding: u32,
     /// The application's version number.
@@ -46,6 +50,8 @@ impl DatabaseHeader {
             change_counter: be32(header, 24),
             free_pages: be32(header, 36),
             schema_cookie: be32(header, 40),
+            schema_format: be32(header, 44),
+            has_pointer_maps: be32(header, 52) != 0,
             encoding: be32(header, 56),
             user_version: be32(header, 60),
             application_id: be32(header, 68),
