@@ -79,6 +79,10 @@ impl ObjectReader for FileObject {
             }
         }
     }
+
+    fn forget(&self, offset: u64, length: u64) {
+        platform::forget(&self.file, offset, length);
+    }
 }
 
 /// A whole small file.

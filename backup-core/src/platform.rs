@@ -18,6 +18,22 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
+/// Has the system give back the memory that keeps these bytes of a file, where it can and they are written.
+#[cfg(target_os = "linux")]
+pub(crate) fn forget(file: &File, offset: u64, length: u64) {
+    use std::num::NonZeroU64;
+    /// The largest piece of memory the system keeps a file in; one is given back when the last of it is named.
+    const FOLIO_BYTES: u64 = 4 << 20;
+    let begin = offset.saturating_sub(FOLIO_BYTES);
+    let length = NonZeroU64::new(offset - begin + length);
+    // Advice; it changes nothing if it is not taken.
+    let _ = rustix::fs::fadvise(file, begin, length, rustix::fs::Advice::DontNeed);
+}
+
+/// Has the system give back the memory that keeps these bytes of a file: other systems decide for themselves.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn forget(_file: &File, _offset: u64, _length: u64) {}
+
 /// Opens for reading, a link only if asked to follow it. Never waits, as a pipe would for its writer.
 #[cfg(unix)]
 pub(crate) fn open_at_once(path: &Path, follow: bool) -> io::Result<File> {

@@ -214,6 +214,11 @@ pub trait ObjectReader: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Corrupt` when the store gives other bytes than it said; `NotFound` when it is gone; `Unavailable`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Tells that these bytes will not be wanted again soon: memory that keeps them may be given back.
+    ///
+    /// It changes nothing that is read. By default it does nothing.
+    fn forget(&self, _offset: u64, _length: u64) {}
 }
 
 /// All bytes of a small object; `name` says in errors which.

@@ -119,10 +119,17 @@ pub(crate) fn check_copy(path: &Path, manifest: &Manifest, cx: &Context) -> Resu
 }
 
 fn look(path: &Path, manifest: &Manifest, cx: &Context) -> Result<Vec<Finding>> {
-    let connection = open_for_check(path, cx.cancel())?;
+    let connection = match open_for_check(path, cx.cancel()) {
+        Ok(connection) => connection,
+        // Opening reads the definitions.
+        Err(error) if error.is_corruption() => {
+            return Ok(vec![Finding::content("schema", SCHEMA_TABLE, error.to_string())]);
+        }
+        Err(error) => return Err(error),
+    };
     let definitions = match schema::read(&connection) {
         Ok(definitions) => definitions,
-        Err(error) => return damage_or_error(error, "schema", "sqlite_schema", path),
+        Err(error) => return damage_or_error(error, "schema", SCHEMA_TABLE, path),
     };
     let mut findings = compare_schema(&definitions, manifest);
     let tasks = tasks(&definitions, manifest, &connection);
@@ -156,7 +163,6 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
     let rows: HashMap<&str, u64> =
         manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
     let mut parts: Vec<(u64, Task)> = Vec::new();
-    let mut references = Vec::new();
     for table in definitions.iter().filter(|d| d.kind == "table") {
         let expected = rows.get(schema::identifier(&table.name).as_str()).copied();
         // Where SQLite cannot say what its indexes are, it has the word about them.
@@ -168,7 +174,7 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
             parts.push((cost, Task::Table(Arc::clone(&check), part)));
         }
         if has_references(connection, &table.name) {
-            references.push(Task::References(table.name.clone()));
+            parts.push((expected.unwrap_or(0), Task::References(table.name.clone())));
         }
     }
     parts.sort_by_key(|(cost, _)| Reverse(*cost));
@@ -177,7 +183,6 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
     let mut work: Vec<Task> = parts.into_iter().map(|(_, task)| task).collect();
     work.push(Task::Pages { roots });
     work.push(Task::Table(schema, Part::Whole));
-    work.extend(references);
     work
 }
 

@@ -197,7 +197,8 @@ mod tests {
     /// What our parts say of every table, and what SQLite says.
     fn verdicts(path: &Path) -> (Vec<Finding>, Vec<Finding>) {
         let cancel = CancelToken::default();
-        let connection = open_for_check(path, &cancel).unwrap();
+        // Damage of the definitions themselves is found before any table is looked at.
+        let Ok(connection) = open_for_check(path, &cancel) else { return (Vec::new(), Vec::new()) };
         let Ok(definitions) = schema::read(&connection) else { return (Vec::new(), Vec::new()) };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for table in definitions.iter().filter(|d| d.kind == "table") {

@@ -81,8 +81,13 @@ fn recipients_of(manifest: &Manifest) -> Vec<String> {
 /// Damage is returned as findings and leaves an incomplete file; `Err` means the bytes could not be looked at or the
 /// file could not be written. The file is not synced.
 pub fn decode_to_file(artifact: &dyn Artifact, path: &Path, cx: &Context) -> Result<Vec<Finding>> {
+    let object = match open_expected(artifact)? {
+        // The memory that keeps what was read serves for what is written.
+        Ok(object) => Arc::new(ReadOnce(object)),
+        Err(finding) => return Ok(vec![finding]),
+    };
     let mut out = PreparedFile::new(file::create_private(path)?, artifact.manifest().payload.plain_bytes);
-    let findings = decode_into(artifact, cx, &mut |block| {
+    let findings = decode_from(object, artifact, cx, &mut |block| {
         out.write_all(block).map_err(|e| Error::io("write", path, e))
     })?;
     out.finish().map_err(|e| Error::io("write", path, e))?;
@@ -99,6 +104,15 @@ pub(crate) fn decode_into(
         Ok(object) => object,
         Err(finding) => return Ok(vec![finding]),
     };
+    decode_from(object, artifact, cx, take)
+}
+
+fn decode_from(
+    object: Arc<dyn ObjectReader>,
+    artifact: &dyn Artifact,
+    cx: &Context,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Vec<Finding>> {
     let decoded = match give_all(object, artifact, cx, take) {
         Ok(decoded) => decoded,
         Err(error) if error.is_corruption() => return Ok(vec![damage(artifact, &error)]),
@@ -120,6 +134,22 @@ pub(crate) fn decode_into(
         findings.push(Finding::stored("decode", artifact.location(), what));
     }
     Ok(findings)
+}
+
+/// An object whose bytes are read in order, once.
+#[derive(Debug)]
+struct ReadOnce(Arc<dyn ObjectReader>);
+
+impl ObjectReader for ReadOnce {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let count = self.0.read_at(offset, buffer)?;
+        self.0.forget(offset, count as u64);
+        Ok(count)
+    }
 }
 
 /// The first decoded bytes of an object, fewer where it has fewer.
