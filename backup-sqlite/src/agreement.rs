@@ -9,7 +9,7 @@
 
 use std::{
     cmp::Ordering,
-    io::{Read, Seek},
+    io::{self, Read, Seek},
 };
 
 use backup_core::context::CancelToken;
@@ -18,7 +18,7 @@ use twox_hash::XxHash3_128;
 
 use crate::{
     cell::Cell,
-    doubt::{Doubt, OrDoubt, Plainly},
+    doubt::{Doubt, OrDoubt, Plainly, is_plain},
     page_file::PageFile,
     record::{Collation, Field, KeyOrder, Layout, RecordWriter, compare, integer},
     schema::Definition,
@@ -81,7 +81,9 @@ pub(crate) fn indexed_table(
 ) -> SqlResult<Option<IndexedTable>> {
     let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
     let without_rowid: Option<bool> = connection
-        .query_row("SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main'", [&table.name], |row| row.get(0))
+        .query_row("SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main'", [&table.name], |row| {
+            row.get(0)
+        })
         .optional()?;
     let (Some(without_rowid), "UTF-8") = (without_rowid, encoding.as_str()) else { return Ok(None) };
     let listed = listed_indexes(connection, &table.name)?;
@@ -93,8 +95,12 @@ pub(crate) fn indexed_table(
         (true, None) => return Ok(None),
     };
     let places = Places { columns: &columns, key: key_columns.as_deref(), has_other_key: key_name.is_some() };
-    let mut understood =
-        IndexedTable { root: table.root, key: None, absent_is_null: places.absent_is_null(), indexes: Vec::new() };
+    let mut understood = IndexedTable {
+        root: table.root,
+        key: None,
+        absent_is_null: places.absent_is_null(),
+        indexes: Vec::new(),
+    };
     for index in &listed {
         let is_key = without_rowid && index.origin == "pk";
         let root = match definitions.iter().find(|d| d.kind == "index" && d.name == index.name) {
@@ -253,7 +259,9 @@ impl IndexedTable {
                 for source in &index.columns {
                     entry.push(match *source {
                         Source::RowId => number,
-                        Source::Column(column) if column < row.len() => row.field(column, record).or_doubt()?,
+                        Source::Column(column) if column < row.len() => {
+                            row.field(column, record).or_doubt()?
+                        }
                         Source::Column(column) => {
                             self.absent_is_null.get(column).filter(|is_null| **is_null).or_doubt()?;
                             Field::NULL
@@ -289,6 +297,25 @@ impl Index {
         })?;
         Ok(tally)
     }
+}
+
+/// Reads arbitrary bytes as a table of one column and an index on it, whose trees begin at these pages; whether they
+/// agree.
+#[doc(hidden)]
+pub fn agree(file: impl Read + Seek + Clone, roots: [u32; 2]) -> io::Result<bool> {
+    let order = KeyOrder { collation: Collation::NoCase, descending: false };
+    let index = Index {
+        root: roots[1],
+        columns: vec![Source::Column(0), Source::RowId],
+        orders: vec![order; 2],
+        unique: None,
+    };
+    let table = IndexedTable { root: roots[0], key: None, absent_is_null: vec![true], indexes: vec![index] };
+    let cancel = CancelToken::default();
+    let called_for = is_plain(table.called_for(file.clone(), &cancel))?;
+    let present = table.indexes.iter().map(|index| is_plain(index.present(file.clone(), &cancel)));
+    let present = present.collect::<io::Result<Option<Vec<Tally>>>>()?;
+    Ok(called_for.is_some() && called_for == present)
 }
 
 /// A record's bytes up to where its layout says they are wanted.
@@ -342,7 +369,9 @@ impl<'i> Ascent<'i> {
             match compare(before, after, *order).or_doubt()? {
                 Ordering::Less => return Ok(()),
                 Ordering::Greater => return Err(Doubt::NotPlain),
-                Ordering::Equal if self.unique == Some(column + 1) && !has_null => return Err(Doubt::NotPlain),
+                Ordering::Equal if self.unique == Some(column + 1) && !has_null => {
+                    return Err(Doubt::NotPlain);
+                }
                 Ordering::Equal => {}
             }
         }
@@ -363,7 +392,7 @@ impl<'c> Watch<'c> {
 
     fn look(&mut self) -> Plainly<()> {
         self.seen += 1;
-        if self.seen % CANCEL_INTERVAL == 0 && self.cancel.is_cancelled() {
+        if self.seen.is_multiple_of(CANCEL_INTERVAL) && self.cancel.is_cancelled() {
             return Err(Doubt::NotPlain);
         }
         Ok(())

@@ -54,8 +54,7 @@ impl<'p> Cell<'p> {
 
 /// How much of a payload stays on its page (section 1.6, "the amount of payload that spills").
 fn local_bytes(payload: u64, kind: PageKind, usable: u64) -> u64 {
-    let most =
-        if kind == PageKind::TableLeaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 };
+    let most = if kind == PageKind::TableLeaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 };
     if payload <= most {
         return payload;
     }

@@ -11,7 +11,12 @@ use crate::connection::explain;
 pub(crate) const MAX_FINDINGS: usize = 20;
 
 /// Asks one of SQLite's own checks about an object.
-pub(crate) fn integrity(connection: &Connection, sql: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
+pub(crate) fn integrity(
+    connection: &Connection,
+    sql: &str,
+    object: &str,
+    path: &Path,
+) -> Result<Vec<Finding>> {
     let answers = connection.prepare(sql).and_then(|mut query| {
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;
         rows.take(MAX_FINDINGS).collect::<rusqlite::Result<Vec<_>>>()
@@ -26,7 +31,12 @@ pub(crate) fn integrity(connection: &Connection, sql: &str, object: &str, path: 
 }
 
 /// An SQLite error while looking at a private copy is damage, unless it is about the machine.
-pub(crate) fn damage_or_error(error: rusqlite::Error, check: &str, object: &str, path: &Path) -> Result<Vec<Finding>> {
+pub(crate) fn damage_or_error(
+    error: rusqlite::Error,
+    check: &str,
+    object: &str,
+    path: &Path,
+) -> Result<Vec<Finding>> {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
     match error.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase | Unknown) | None => {

@@ -7,7 +7,8 @@
 //! SQLite, whose own bookkeeping avoids the trap; bytes are read through SQLite's file handle. One SQLite library per
 //! process is assumed, which Cargo enforces for Rust programs (`links = "sqlite3"`).
 
-mod agreement;
+#[doc(hidden)]
+pub mod agreement;
 mod cell;
 mod census;
 mod check;

@@ -63,12 +63,8 @@ impl TableCheck {
     pub(crate) fn new(name: &str, expected: Option<u64>, indexed: Option<IndexedTable>) -> Self {
         let indexes = indexed.as_ref().map_or(0, |indexed| indexed.indexes.len());
         let tallies = vec![Tally::default(); indexes];
-        let outcome = Outcome {
-            left: 2 + indexes,
-            is_plain: true,
-            called_for: tallies.clone(),
-            present: tallies,
-        };
+        let outcome =
+            Outcome { left: 2 + indexes, is_plain: true, called_for: tallies.clone(), present: tallies };
         Self { name: name.to_owned(), expected, indexed, outcome: Mutex::new(outcome) }
     }
 
@@ -125,8 +121,7 @@ impl TableCheck {
     }
 
     fn judge(&self, is_plain: bool, connection: &Connection, path: &Path) -> Result<Vec<Finding>> {
-        let mut findings =
-            if is_plain { Vec::new() } else { self.ask("integrity_check", connection, path)? };
+        let mut findings = if is_plain { Vec::new() } else { self.ask("integrity_check", connection, path)? };
         if let (Some(expected), true) = (self.expected, findings.is_empty()) {
             findings.extend(count(connection, &self.name, expected, path)?);
         }
@@ -219,14 +214,14 @@ mod tests {
         let connection = open_for_check(path, &cancel).unwrap();
         let definitions = schema::read(&connection).unwrap();
         definitions.iter().filter(|d| d.kind == "table" && d.name != "plain").all(|table| {
-            let Some(indexed) = indexed_table(&connection, &definitions, table).unwrap() else { return false };
+            let Some(indexed) = indexed_table(&connection, &definitions, table).unwrap() else {
+                return false;
+            };
             let file = || File::open(path).unwrap();
             let Ok(called_for) = indexed.called_for(file(), &cancel) else { return false };
-            indexed
-                .indexes
-                .iter()
-                .zip(called_for)
-                .all(|(index, called_for)| index.present(file(), &cancel).is_ok_and(|present| present == called_for))
+            indexed.indexes.iter().zip(called_for).all(|(index, called_for)| {
+                index.present(file(), &cancel).is_ok_and(|present| present == called_for)
+            })
         })
     }
 

@@ -82,7 +82,8 @@ impl<'f, F: Read + Seek> Tree<'f, F> {
                 for child in header.children(&page) {
                     self.descend(child.or_doubt()?, depth + 1, visit)?;
                     if let Some(cell) = cells.next() {
-                        let cell = Cell::parse(cell.or_doubt()?, header.kind, self.pages.usable).or_doubt()?;
+                        let cell =
+                            Cell::parse(cell.or_doubt()?, header.kind, self.pages.usable).or_doubt()?;
                         visit(cell, self.pages)?;
                     }
                 }

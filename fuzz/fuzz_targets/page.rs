@@ -5,6 +5,7 @@
 use std::io::Cursor;
 
 use backup_sqlite::{
+    agreement::agree,
     ownership::is_plainly_complete,
     page::{DatabaseHeader, PageHeader},
 };
@@ -20,4 +21,5 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(header.children(bytes).count(), expected);
     }
     let _ = is_plainly_complete(Cursor::new(bytes), &[2, 3]);
+    let _ = agree(Cursor::new(bytes), [2, 3]);
 });
