@@ -1,7 +1,7 @@
 //! PostgreSQL's own client programs: where they are, and which of them suits a server or an archive.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     env, fmt, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -47,11 +47,13 @@ impl Tools {
 
     /// The programs of at least this major version.
     pub(crate) fn at_least(major: u32, purpose: &str) -> Result<Self> {
-        let installed = installed();
-        let suits = |tools: &&Tools| tools.major >= major;
-        let chosen = installed.chosen.iter().filter(suits).min_by_key(|tools| tools.major);
-        let found = chosen.or_else(|| installed.others.iter().filter(suits).min_by_key(|tools| tools.major));
-        found.cloned().ok_or_else(|| missing(major, purpose, &installed))
+        let mut found = Vec::new();
+        for folders in [chosen_folders(), usual_folders()] {
+            if let Some(tools) = lowest(major, &folders, &mut found) {
+                return Ok(tools);
+            }
+        }
+        Err(missing(major, purpose, &found))
     }
 
     /// Their version as they name it.
@@ -74,20 +76,28 @@ impl fmt::Display for Tools {
     }
 }
 
-struct Installed {
-    chosen: Vec<Tools>,
-    others: Vec<Tools>,
+/// The programs in one of these folders whose major version is the lowest that suits; all that were met are kept in
+/// `found`. Programs are asked for their version only until one is exactly what is wanted.
+fn lowest(major: u32, folders: &[PathBuf], found: &mut Vec<Tools>) -> Option<Tools> {
+    let mut lowest: Option<Tools> = None;
+    let mut met = HashSet::new();
+    // A folder may be another one's second name.
+    for folder in folders.iter().filter_map(|folder| folder.canonicalize().ok()) {
+        let Some(tools) = Some(folder).filter(|f| met.insert(f.clone())).and_then(look_at) else { continue };
+        found.push(tools.clone());
+        if tools.major >= major && lowest.as_ref().is_none_or(|lowest| tools.major < lowest.major) {
+            lowest = Some(tools);
+        }
+        if lowest.as_ref().is_some_and(|lowest| lowest.major == major) {
+            break;
+        }
+    }
+    lowest
 }
 
-fn installed() -> Installed {
-    let chosen = CHOSEN
-        .iter()
-        .filter_map(env::var_os)
-        .flat_map(|list| env::split_paths(&list).filter_map(|folder| look_at(&folder)).collect::<Vec<_>>());
-    Installed {
-        chosen: chosen.collect(),
-        others: usual_folders().iter().filter_map(|f| look_at(f)).collect(),
-    }
+fn chosen_folders() -> Vec<PathBuf> {
+    let lists = CHOSEN.iter().filter_map(env::var_os);
+    lists.flat_map(|list| env::split_paths(&list).collect::<Vec<_>>()).collect()
 }
 
 fn usual_folders() -> Vec<PathBuf> {
@@ -111,13 +121,11 @@ fn is_version_folder(name: &str) -> bool {
     name == "libpq" || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn look_at(folder: &Path) -> Option<Tools> {
+fn look_at(folder: PathBuf) -> Option<Tools> {
     let program = folder.join(if cfg!(windows) { "pg_dump.exe" } else { "pg_dump" });
     if !program.is_file() {
         return None;
     }
-    // A folder may be another one's second name.
-    let folder = folder.canonicalize().ok()?;
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = version_in(&text)?;
@@ -130,9 +138,8 @@ fn version_in(text: &str) -> Option<String> {
     text.split_once("(PostgreSQL)")?.1.split_whitespace().next().map(str::to_owned)
 }
 
-fn missing(major: u32, purpose: &str, installed: &Installed) -> Error {
-    let mut found: Vec<String> =
-        installed.chosen.iter().chain(&installed.others).map(Tools::to_string).collect();
+fn missing(major: u32, purpose: &str, found: &[Tools]) -> Error {
+    let mut found: Vec<String> = found.iter().map(Tools::to_string).collect();
     found.sort();
     found.dedup();
     let found =

@@ -1,7 +1,8 @@
 //! Rows that go into the server while an archive passes by.
 //!
 //! pg_restore gives each table to one session, so the largest one decides how long all take. Here every session takes
-//! the next rows, whichever table they are of: COPY text may be cut at any line feed.
+//! the next rows, whichever table they are of: COPY text may be cut at any line feed. Where the types of a table's columns are
+//! known here, its rows go in COPY's binary format.
 
 use std::{
     io::{self, Write},
@@ -16,7 +17,10 @@ use backup_core::{Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use memchr::{memchr, memrchr};
 
-use super::temporary::Place;
+use super::{
+    binary::{BinaryTable, HEADER, TRAILER},
+    temporary::Place,
+};
 use crate::{
     archive::{DataSink, Entry},
     session::{Session, explain},
@@ -24,6 +28,12 @@ use crate::{
 
 /// Rows that one session takes at a time. Two for each session wait.
 const PART_BYTES: usize = 512 << 10;
+
+/// Rows that are fewer go as they are: looking up a table's columns would take longer than they do.
+const WORTH_BYTES: usize = 64 << 10;
+
+/// Bytes that are sent at once: each is copied twice on its way, which is cheap while it is near.
+const WRITE_BYTES: usize = 32 << 10;
 
 /// A row that is longer goes to its session piece by piece: one may have a gigabyte and more.
 const LONG_ROW_BYTES: usize = 8 << 20;
@@ -52,7 +62,7 @@ pub(super) struct Rows {
     encoding: Option<String>,
     /// The entries that have data; some tables wait for others.
     with_data: Vec<i32>,
-    statement: Arc<str>,
+    statement: Arc<Statement>,
     open: Vec<u8>,
     /// A row ends in what is open; without that, a long row need not be looked through again with each of its pieces.
     has_end: bool,
@@ -68,9 +78,9 @@ struct Outcome {
 
 enum Part {
     /// Whole rows of a table.
-    Rows { statement: Arc<str>, rows: Vec<u8> },
+    Rows { statement: Arc<Statement>, rows: Vec<u8> },
     /// One row of a table, in pieces.
-    LongRow { statement: Arc<str>, pieces: Receiver<Vec<u8>> },
+    LongRow { statement: Arc<Statement>, pieces: Receiver<Vec<u8>> },
     /// All sessions end what they are at before any goes on.
     Fence(Arc<Barrier>),
 }
@@ -105,7 +115,7 @@ pub(super) fn start(
         outcome: Arc::clone(&outcome),
         encoding: encoding.map(str::to_owned),
         with_data: entries.iter().filter(|entry| entry.has_data).map(|entry| entry.dump_id).collect(),
-        statement: Arc::from(""),
+        statement: Arc::default(),
         open: Vec::new(),
         has_end: false,
         long_row: None,
@@ -119,11 +129,26 @@ pub(super) fn can_copy(entry: &Entry) -> bool {
     entry.is_copy() && !entry.copy.contains('\u{fffd}') && statement_of(entry, None).is_some()
 }
 
-fn statement_of(entry: &Entry, encoding: Option<&str>) -> Option<String> {
+/// How a table's rows are copied.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Statement {
+    /// As pg_dump wrote it.
+    dumped: String,
+    /// For the archive's text.
+    text: String,
+    /// The archive's text is UTF-8, as all that our sessions say.
+    can_be_binary: bool,
+}
+
+fn statement_of(entry: &Entry, encoding: Option<&str>) -> Option<Statement> {
     let copy = entry.copy.trim_end().strip_suffix(" FROM stdin;")?;
     let options =
         encoding.map(|name| format!(" WITH (ENCODING {})", super::names::literal(name))).unwrap_or_default();
-    Some(format!("{copy} FROM stdin{options}"))
+    Some(Statement {
+        dumped: entry.copy.clone(),
+        text: format!("{copy} FROM stdin{options}"),
+        can_be_binary: encoding.is_none_or(|name| name == "UTF8"),
+    })
 }
 
 impl Copying {
@@ -153,16 +178,20 @@ impl Outcome {
 }
 
 impl Part {
-    fn is_of(&self, table: &Arc<str>) -> bool {
+    fn is_of(&self, table: &Arc<Statement>) -> bool {
         match self {
             Self::Rows { statement, .. } | Self::LongRow { statement, .. } => statement == table,
             Self::Fence(_) => false,
         }
     }
 
+    fn is_rows_of(&self, table: &Arc<Statement>) -> bool {
+        matches!(self, Self::Rows { .. }) && self.is_of(table)
+    }
+
     fn write_to(self, copy: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Rows { rows, .. } => copy.write_all(&rows),
+            Self::Rows { rows, .. } => rows.chunks(WRITE_BYTES).try_for_each(|rows| copy.write_all(rows)),
             Self::LongRow { pieces, .. } => pieces.iter().try_for_each(|piece| copy.write_all(&piece)),
             Self::Fence(_) => Ok(()),
         }
@@ -219,7 +248,7 @@ impl DataSink for Rows {
     fn begin(&mut self, entry: &Entry) -> Result<()> {
         let statement = statement_of(entry, self.encoding.as_deref());
         let statement = statement.ok_or_else(|| Error::corrupt(format!("{} has no COPY", entry.label())))?;
-        self.statement = Arc::from(statement);
+        self.statement = Arc::new(statement);
         self.open.clear();
         self.has_end = false;
         self.long_row = None;
@@ -284,21 +313,82 @@ fn serve(place: &Place, waiting: &Receiver<Part>) -> Result<()> {
 /// Copies rows of one table until others come, which are returned.
 fn copy_table(
     session: &mut Session,
-    table: &Arc<str>,
+    table: &Arc<Statement>,
     first: Part,
     waiting: &Receiver<Part>,
 ) -> Result<Option<Part>> {
-    let action = format!("load rows by \"{table}\"");
-    let mut copy = session.client().copy_in(&**table).map_err(|e| explain(e, &action))?;
+    let is_large = matches!(&first, Part::Rows { rows, .. } if rows.len() >= WORTH_BYTES);
+    let binary =
+        if is_large && table.can_be_binary { BinaryTable::look_up(session, &table.dumped) } else { None };
+    let next = match binary {
+        Some(binary) => copy(session, &binary.statement, Some(&binary), table, first, waiting)?,
+        None => Some(first),
+    };
+    match next {
+        Some(part) if part.is_of(table) => copy(session, &table.text, None, table, part, waiting),
+        next => Ok(next),
+    }
+}
+
+/// Copies rows of one table by one statement, until others come or some that do not go in its format; those are
+/// returned.
+fn copy(
+    session: &mut Session,
+    statement: &str,
+    binary: Option<&BinaryTable>,
+    table: &Arc<Statement>,
+    first: Part,
+    waiting: &Receiver<Part>,
+) -> Result<Option<Part>> {
+    let action = format!("load rows by \"{statement}\"");
+    let mut copy = session.client().copy_in(statement).map_err(|e| explain(e, &action))?;
+    let written = match binary {
+        Some(binary) => write_binary(&mut copy, binary, table, first, waiting),
+        None => write_text(&mut copy, table, first, waiting),
+    };
+    // The server's own words come with the end of the copy.
+    copy.finish().map_err(|e| explain(e, &action))?;
+    written.map_err(|e| Error::from_io("could not send rows", e))
+}
+
+fn write_text(
+    copy: &mut impl Write,
+    table: &Arc<Statement>,
+    first: Part,
+    waiting: &Receiver<Part>,
+) -> io::Result<Option<Part>> {
     let mut next = Some(first);
     while let Some(part) = next.take_if(|part| part.is_of(table)) {
-        if let Err(error) = part.write_to(&mut copy) {
-            // The server's own words come with the end of the copy.
-            let ended = copy.finish().map_err(|e| explain(e, &action));
-            return ended.and(Err(Error::from_io("could not send rows", error)));
+        part.write_to(copy)?;
+        next = waiting.recv().ok();
+    }
+    Ok(next)
+}
+
+fn write_binary(
+    copy: &mut impl Write,
+    binary: &BinaryTable,
+    table: &Arc<Statement>,
+    first: Part,
+    waiting: &Receiver<Part>,
+) -> io::Result<Option<Part>> {
+    let mut converted = Vec::with_capacity(2 * WRITE_BYTES);
+    converted.extend_from_slice(HEADER);
+    let mut next = Some(first);
+    while let Some(Part::Rows { rows, .. }) = next.take_if(|part| part.is_rows_of(table)) {
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let is_understood = binary.convert(&mut rest, &mut converted, WRITE_BYTES);
+            copy.write_all(&converted)?;
+            converted.clear();
+            if !is_understood {
+                copy.write_all(TRAILER)?;
+                return Ok(Some(Part::Rows { statement: Arc::clone(table), rows: rest.to_vec() }));
+            }
         }
         next = waiting.recv().ok();
     }
-    copy.finish().map_err(|e| explain(e, &action))?;
+    converted.extend_from_slice(TRAILER);
+    copy.write_all(&converted)?;
     Ok(next)
 }

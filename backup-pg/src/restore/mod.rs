@@ -3,6 +3,7 @@
 //! A restore never writes into the database that it replaces: it loads a new one on the same server, compares it with
 //! the backup row by row, and renames. What stood there is kept under another name.
 
+mod binary;
 mod closure;
 mod copying;
 mod existing;
@@ -24,6 +25,7 @@ mod swap;
 mod tables;
 mod temporary;
 mod unpacked;
+mod values;
 
 use std::collections::{BTreeSet, HashSet};
 
