@@ -11,7 +11,7 @@ use std::process::Command;
 
 use postgres::{
     MAJORS, Server, Writer, consistent_orders, create_latin1, create_shape_of_everything, create_tables,
-    schema_dump,
+    create_values, schema_dump,
 };
 use postgres_shop::{PgShop, stated};
 use rustix::process::Signal;
@@ -118,6 +118,13 @@ fn a_database_without_tables_comes_back_the_same() {
 }
 
 /// Five thousand with `BACKUP_FULL=1`.
+#[test]
+fn every_kind_of_value_comes_back_the_same() {
+    for major in MAJORS {
+        comes_back_the_same(major, create_values, &[]);
+    }
+}
+
 #[test]
 fn many_tables_come_back_the_same() {
     let create: fn(&Server, &str) = |server, name| {

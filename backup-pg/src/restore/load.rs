@@ -30,15 +30,12 @@ use super::{
 use crate::{
     archive::{Archive, qualified},
     child::Running,
-    session::explain,
+    session::{Session, explain},
     tools::Tools,
 };
 
 /// Sessions that load at once, unless asked for more: beyond them a server's disk is the limit.
 const MAX_DEFAULT_JOBS: usize = 4;
-
-/// Building indexes by sorting in memory, in kB. Less than the server's own setting is never asked for.
-const MAINTENANCE_MEMORY: i64 = 256 << 10;
 
 /// What stands over every object in pg_dump's text; verbose dumps number them.
 const OBJECT_COMMENTS: [&[u8]; 3] = [b"\n--\n-- Name: ", b"\n--\n-- Data for Name: ", b"\n--\n-- TOC entry "];
@@ -167,23 +164,27 @@ fn drops_in(head: &[u8]) -> Option<Range<usize>> {
 
 /// Leads a program into the database. Nothing loaded is of worth before the swap, whose own commit makes all of it
 /// durable, so no commit before that need wait for the disk.
+///
+/// A lock that an automatic vacuum of the rows just loaded holds is given up when somebody has waited for it that long.
 fn lead(command: &mut Command, database: &mut TemporaryDatabase) -> Result<()> {
-    let memory = maintenance_memory(database)?;
-    let settings = [
+    let mut settings = vec![
         ("synchronous_commit", "off"),
         ("client_min_messages", "warning"),
         // Each check of a foreign key is one query, too short to be worth compiling.
         ("jit", "off"),
-        ("maintenance_work_mem", memory.as_str()),
     ];
+    if is_superuser(database.control())? {
+        settings.push(("deadlock_timeout", "50ms"));
+    }
     database.place.server.lead(command, &database.place.name, SESSION_NAME, &settings);
     Ok(())
 }
 
-fn maintenance_memory(database: &mut TemporaryDatabase) -> Result<String> {
-    let sql = "SELECT greatest(setting::bigint, $1)::text || 'kB' FROM pg_settings WHERE name = 'maintenance_work_mem'";
-    let row = database.control().client().query_one(sql, &[&MAINTENANCE_MEMORY]);
-    Ok(row.map_err(|e| explain(e, "look at the server's settings"))?.get(0))
+/// Whether the session's role has no limits.
+pub(super) fn is_superuser(control: &mut Session) -> Result<bool> {
+    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+    let row = control.client().query_opt(sql, &[]).map_err(|e| explain(e, "look at the role's rights"))?;
+    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// Writes which entries pg_restore takes, in their order; the argument that names the file.
@@ -253,7 +254,7 @@ pub(super) fn analyze(place: &Place, jobs: usize, cx: &Context) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
-    let analyze = |session: &mut crate::session::Session, table: &String| {
+    let analyze = |session: &mut Session, table: &String| {
         let what = format!("gather statistics on {table}");
         if let Err(error) = session.client().batch_execute(&format!("ANALYZE {table}")) {
             // An expression of an index may fail outside of its application; the rows are there.

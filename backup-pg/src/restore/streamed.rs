@@ -30,7 +30,7 @@ use super::{
 use crate::{
     archive::{Archive, ArchiveReader, Entry, fill_offsets, read_toc},
     contents::{Contents, ContentsReader, format_in},
-    session::{Session, explain},
+    session::Session,
 };
 
 /// The beginning of an archive: its table of contents, also as a file that pg_restore reads.
@@ -51,7 +51,7 @@ pub(super) fn head(
 ) -> Result<Option<Head>> {
     let manifest = artifact.manifest();
     let is_whole = artifact.has_facts() && plan.request.part == RestorePart::All;
-    if !is_whole || format_in(manifest)? != DumpFormat::Custom || !is_superuser(control)? {
+    if !is_whole || format_in(manifest)? != DumpFormat::Custom || !load::is_superuser(control)? {
         return Ok(None);
     }
     if let Some(finding) = pipeline::checksum(artifact, cx)?.first() {
@@ -71,12 +71,6 @@ pub(super) fn head(
     let head = Head { archive, scratch };
     fs::write(head.path(), kept.bytes).map_err(|e| Error::io("write", &head.path(), e))?;
     Ok(Some(head))
-}
-
-fn is_superuser(control: &mut Session) -> Result<bool> {
-    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
-    let row = control.client().query_opt(sql, &[]).map_err(|e| explain(e, "look at the role's rights"))?;
-    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// Loads the archive that `head` is of.

@@ -169,18 +169,30 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         return None;
     }
     let (groups_before, groups_after) = (whole.len().div_ceil(4), fraction.len().div_ceil(4));
-    out.extend_from_slice(&((groups_before + groups_after) as u16).to_be_bytes());
-    out.extend_from_slice(&(groups_before as i16 - 1).to_be_bytes());
-    out.extend_from_slice(&sign.to_be_bytes());
-    out.extend_from_slice(&(fraction.len() as u16).to_be_bytes());
-    let mut group = |digits: &[u8], width: u32| {
-        let value = digits.iter().fold(0u16, |value, digit| value * 10 + u16::from(digit - b'0'));
-        out.extend_from_slice(&(value * 10u16.pow(width - digits.len() as u32)).to_be_bytes());
+    let mut written = [0; 64];
+    let header =
+        [(groups_before + groups_after) as u16, (groups_before - 1) as u16, sign, fraction.len() as u16];
+    let mut end = 0;
+    let mut write = |part: u16, out: &mut Vec<u8>| {
+        if end == written.len() {
+            out.extend_from_slice(&written);
+            end = 0;
+        }
+        written[end..end + 2].copy_from_slice(&part.to_be_bytes());
+        end += 2;
     };
+    header.into_iter().for_each(|part| write(part, out));
+    let value = |digits: &[u8]| digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'));
     let (first, rest) = whole.split_at(whole.len() - (groups_before - 1) * 4);
-    group(first, first.len() as u32);
-    rest.chunks(4).for_each(|digits| group(digits, 4));
-    fraction.chunks(4).for_each(|digits| group(digits, 4));
+    write(value(first), out);
+    rest.chunks_exact(4).for_each(|digits| write(value(digits), out));
+    let fraction = fraction.chunks_exact(4);
+    let last = fraction.remainder();
+    fraction.for_each(|digits| write(value(digits), out));
+    if !last.is_empty() {
+        write(value(last) * 10u16.pow(4 - last.len() as u32), out);
+    }
+    out.extend_from_slice(&written[..end]);
     Some(())
 }
 

@@ -23,6 +23,13 @@ pub(crate) fn create_latin1(server: &Server, database: &str) {
     server.psql(database, include_str!("latin1.sql"));
 }
 
+/// Creates a database whose one table has a column and many values of every common type.
+pub(crate) fn create_values(server: &Server, database: &str) {
+    server.create_database(database, "");
+    server.psql(database, include_str!("values.sql"));
+    server.psql(database, &format!("ALTER DATABASE {database} SET timezone = 'America/St_Johns'"));
+}
+
 /// Creates so many tables `t1`, `t2`, …, each with a primary key and one row, in an existing database.
 pub(crate) fn create_tables(server: &Server, database: &str, count: u32) {
     // In parts: a transaction holds a lock per table and index.
