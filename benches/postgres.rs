@@ -4,7 +4,8 @@
 //!
 //! 1. `run --verify checksum` against `pg_dump -Fc -Z0`, `zstd -3 -T2` and `sync`;
 //! 2. the same against `pg_dump --format=custom --compress=9`, which runs once;
-//! 3. `restore latest --jobs 2` with its proofs against `createdb` and `pg_restore -j2` of a file on disk;
+//! 3. `restore latest --jobs 2` with its proofs against `createdb` and `pg_restore -j2` of a file on disk, one of
+//!    `pg_dump -Fc -Z0`, which costs nothing to read, and one of `pg_dump -Fc`;
 //! 4. what of the restore was loading and what was checking, as `-v` tells.
 //!
 //! The user CPU of both sides shows what counting the rows that stream by costs; a peak is that of the largest
@@ -116,15 +117,18 @@ impl Bench {
     }
 
     fn restore_case(&self, server: &Server) -> Result<()> {
-        let file = self.fresh("peer.dump")?;
-        server.measure(r#"pg_dump -Fc -Z0 -f "$1" "$2""#, &[file.as_os_str(), DATABASE.as_ref()])?;
-        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        let (plain, packed) = (self.fresh("peer.dump")?, self.fresh("peer-default.dump")?);
+        server.measure(r#"pg_dump -Fc -Z0 -f "$1" "$2""#, &[plain.as_os_str(), DATABASE.as_ref()])?;
+        server.measure(r#"pg_dump -Fc -f "$1" "$2""#, &[packed.as_os_str(), DATABASE.as_ref()])?;
+        let (mut ours, mut from_plain, mut from_packed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.rounds {
             ours.extend(self.restore(server)?);
-            peer.push(self.create_and_restore(server, &file)?);
+            from_plain.push(self.create_and_restore(server, &plain)?);
+            from_packed.push(self.create_and_restore(server, &packed)?);
         }
         server.drop_restored()?;
-        print_case("restore, pg_restore -j2", &ours, &peer, None);
+        print_case("restore, pg_restore -Z0", &ours, &from_plain, None);
+        print_case("restore, pg_restore -Fc", &ours, &from_packed, None);
         let steps = ours.iter().flat_map(|measured| measured.messages.lines());
         for step in steps.filter(|line| line.contains("loading:") || line.contains("checking:")) {
             println!("  {step}");

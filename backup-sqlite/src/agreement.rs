@@ -213,7 +213,8 @@ impl Places<'_> {
         match self.key {
             Some(key) => key
                 .iter()
-                .map(|stored| usize::try_from(stored.column).is_ok_and(|at| !self.columns[at].has_default))
+                .map(|stored| usize::try_from(stored.column).ok().and_then(|at| self.columns.get(at)))
+                .map(|column| column.is_some_and(|column| !column.has_default))
                 .collect(),
             None => self.columns.iter().filter(|c| !c.is_virtual).map(|column| !column.has_default).collect(),
         }
@@ -241,7 +242,8 @@ impl IndexedTable {
             Source::Column(column) => Some(*column),
         });
         // The key is compared as well.
-        let last = last.chain(self.key.iter().map(|key| key.orders.len() - 1)).max().unwrap_or(0);
+        let last =
+            last.chain(self.key.iter().map(|key| key.orders.len().saturating_sub(1))).max().unwrap_or(0);
         let (mut row, mut joined) = (Layout::default(), Vec::new());
         let (mut key, mut entry) = (self.key.as_ref().map(Ascent::new), RecordWriter::default());
         let kind = if self.key.is_some() { TreeKind::Entries } else { TreeKind::Rows };
