@@ -303,7 +303,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("BACKUP_FULL").is_some() { 20_000 } else { 300 }))]
         #[test]
         fn damage_anywhere_is_judged_as_sqlite_judges_it(
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)
