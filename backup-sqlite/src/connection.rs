@@ -11,8 +11,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first version without the WAL-reset bug, by which two checkpointing processes could corrupt a database.
 const FIRST_SAFE_VERSION: i32 = 3_051_003;
 
-/// Page cache of one checking connection, in KiB. Index look-ups jump about; what they need most must stay.
-const CHECK_CACHE_KIB: u32 = 32 << 10;
+/// Page cache of one checking connection, in KiB, for what lies beyond the two gigabytes that it maps.
+const CHECK_CACHE_KIB: u32 = 8 << 10;
 
 /// How often a long query looks whether somebody cancelled, in virtual machine instructions.
 const CANCEL_INTERVAL: i32 = 20_000;

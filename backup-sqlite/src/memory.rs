@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The process's memory beyond which mapped pages are given back.
-const MOST_RESIDENT: u64 = 120 << 20;
+const MOST_RESIDENT: u64 = 96 << 20;
 
 /// How often the watcher looks; along a chain of overflow pages some ten megabytes pass by in this time.
 const INTERVAL: Duration = Duration::from_micros(200);
