@@ -117,7 +117,6 @@ fn a_database_without_tables_comes_back_the_same() {
     }
 }
 
-/// Five thousand with `BACKUP_FULL=1`.
 #[test]
 fn every_kind_of_value_comes_back_the_same() {
     for major in MAJORS {
@@ -125,6 +124,7 @@ fn every_kind_of_value_comes_back_the_same() {
     }
 }
 
+/// Five thousand with `BACKUP_FULL=1`.
 #[test]
 fn many_tables_come_back_the_same() {
     let create: fn(&Server, &str) = |server, name| {

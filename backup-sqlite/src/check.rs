@@ -24,9 +24,9 @@ use backup_core::{
 use rusqlite::{Connection, types::ValueRef};
 
 use crate::{
-    agreement,
     connection::{explain, open_for_check},
     findings::{MAX_FINDINGS, damage_or_error, integrity},
+    indexed_table::indexed_table,
     memory::BoundMapping,
     ownership,
     references::{has_references, references},
@@ -166,7 +166,7 @@ fn tasks(definitions: &[Definition], manifest: &Manifest, connection: &Connectio
     for table in definitions.iter().filter(|d| d.kind == "table") {
         let expected = rows.get(schema::identifier(&table.name).as_str()).copied();
         // Where SQLite cannot say what its indexes are, it has the word about them.
-        let indexed = agreement::indexed_table(connection, definitions, table).unwrap_or_default();
+        let indexed = indexed_table(connection, definitions, table).unwrap_or_default();
         let check = Arc::new(TableCheck::new(&table.name, expected, indexed));
         let indexes = definitions.iter().filter(|d| d.kind == "index" && d.table == table.name).count();
         for part in check.parts() {

@@ -20,6 +20,7 @@ mod engine;
 mod extract;
 mod findings;
 mod handle;
+mod indexed_table;
 mod memory;
 mod overview;
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! Records: the columns of a row or of an index entry, and the order of entries.
 //!
-//! Source: <https://www.sqlite.org/fileformat2.html>, section 2.1; the order of values is section 3 of
-//! <https://www.sqlite.org/datatype3.html>, 4.2.
+//! Source: <https://www.sqlite.org/fileformat2.html>, section 2.1, and for the order of values
+//! <https://www.sqlite.org/datatype3.html>, section 4.1.
 
 use std::cmp::Ordering;
 

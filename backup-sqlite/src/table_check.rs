@@ -11,9 +11,10 @@ use backup_core::{Error, Result, context::CancelToken, verify::Finding};
 use rusqlite::Connection;
 
 use crate::{
-    agreement::{IndexedTable, Tally},
+    agreement::Tally,
     doubt::{Plainly, is_plain},
     findings::{damage_or_error, integrity},
+    indexed_table::IndexedTable,
     schema,
 };
 
@@ -155,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{agreement::indexed_table, connection::open_for_check};
+    use crate::{connection::open_for_check, indexed_table::indexed_table};
 
     /// Every kind of table and index that is understood, with every kind of value; pages so small that entries spill.
     const SHOP: &str = "

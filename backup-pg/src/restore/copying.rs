@@ -1,8 +1,8 @@
 //! Rows that go into the server while an archive passes by.
 //!
 //! pg_restore gives each table to one session, so the largest one decides how long all take. Here every session takes
-//! the next rows, whichever table they are of: COPY text may be cut at any line feed. Where the types of a table's columns are
-//! known here, its rows go in COPY's binary format.
+//! the next rows, whichever table they are of: COPY text may be cut at any line feed. Where the types of a table's columns
+//! are known here, its rows go in COPY's binary format.
 
 use std::{
     io::{self, Write},
