@@ -72,6 +72,39 @@ fn zstd_and_pg_restore_read_what_was_stored() {
     }
 }
 
+/// Large tables' rows go past pg_dump, small tables' and large objects through it; all are in its archive, in its order.
+#[test]
+fn rows_that_went_past_pg_dump_are_in_its_archive() {
+    let tables = "CREATE TABLE a_few AS SELECT generate_series(1, 10) AS n;
+        CREATE TABLE b_many AS SELECT n, repeat(md5(n::text), 4) AS t FROM generate_series(1, 20000) AS n;
+        CREATE TABLE c_none (n int);
+        CREATE TABLE d_long AS SELECT n, repeat('a long row\t\n\\.', 700000) AS t FROM generate_series(1, 3) AS n;
+        CREATE TABLE e_backslashes AS SELECT E'\\\\.' AS t FROM generate_series(1, 300000);
+        CREATE TABLE f_last AS SELECT 1 AS n;
+        SELECT lo_from_bytea(4200000000, decode(repeat('ab', 400000), 'hex')), lo_from_bytea(0, '');";
+    for major in MAJORS {
+        let shop = PgShop::open(major);
+        shop.server.psql("shop", tables);
+        let id = shop.back_up_with(&["--cross-check"]);
+        let dump = shop.decoded(&id, "dump");
+        let listed = shop.server.run("pg_restore", "shop", &["--list", dump.to_str().unwrap()]);
+        let in_list: Vec<&str> = listed.lines().filter(|line| line.contains("TABLE DATA")).collect();
+        assert!(in_list.len() > 6, "{listed}");
+        shop.server.create_database("copy", "TEMPLATE template0");
+        restore_by_stock_tools(&shop.server, "copy", &dump);
+        is_the_shop(&shop, "copy");
+        assert_eq!(stated(&shop.manifest(&id)), shop.counts("shop"));
+        let large = "SELECT count(*), sum(length(lo_get(oid))) FROM pg_largeobject_metadata";
+        assert_eq!(shop.server.psql("copy", large), "2|400000");
+        // Whoever reads an archive from a pipe needs its data in the order of its contents.
+        shop.server.create_database("piped", "TEMPLATE template0");
+        let mut piped = shop.server.tool("pg_restore", "piped");
+        let piped = piped.args(["--exit-on-error", "-d", "piped"]).stdin(File::open(&dump).unwrap()).output();
+        assert!(piped.as_ref().is_ok_and(|output| output.status.success()), "{piped:?}");
+        is_the_shop(&shop, "piped");
+    }
+}
+
 #[test]
 fn roles_can_be_left_out_beside_a_dump() {
     let shop = PgShop::open(15);

@@ -47,6 +47,15 @@ impl Scratch {
         Self::beside(artifact.working_folder().as_deref(), needed, cx)
     }
 
+    /// A scratch folder for what is not as large as a working copy, and nobody else's business: where the context says,
+    /// else in this user's cache folder.
+    ///
+    /// # Errors
+    /// What making a folder there reports.
+    pub fn private(cx: &Context) -> Result<Self> {
+        Self::beside(None, 0, cx)
+    }
+
     fn beside(folder: Option<&Path>, needed: u64, cx: &Context) -> Result<Self> {
         let scratch = match (cx.scratch(), folder) {
             (Some(chosen), _) => Self::create_in(chosen)?,

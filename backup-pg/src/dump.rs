@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use backup_core::{
 use serde_json::json;
 
 use crate::{
+    archive::spliced,
     child::Running,
     contents::{Contents, ContentsReader},
     directory,
@@ -27,6 +28,7 @@ use crate::{
     session::explain,
     snapshot::HeldSnapshot,
     source::{CANONICAL, Source, describe_database, major_of},
+    tap::Tap,
     tools::Tools,
 };
 
@@ -107,13 +109,14 @@ impl Dump<'_> {
     fn take(&self, sink: &mut dyn PayloadSink, cx: &Context) -> Result<Outcome> {
         let mut tables = self.hold_tables(cx)?;
         let mut snapshot = HeldSnapshot::take(self.source.connect(&format!("{} snapshot", self.name))?)?;
-        let command = self.command(&mut snapshot)?;
+        let tap = if self.can_tap() { Tap::on(snapshot.session(), cx) } else { None };
+        let command = self.command(&mut snapshot, tap.as_ref())?;
         let mut begun = || tables.iter_mut().for_each(Release::now);
         let contents = match format_of(self.request) {
             DumpFormat::Directory => {
                 directory::dump(command, self.request, sink, self.stall(), &mut begun, cx)?
             }
-            _ => self.stream(command, sink, &mut begun, cx)?,
+            _ => self.stream(command, tap, sink, &mut begun, cx)?,
         };
         snapshot.is_alive()?;
         if tables.as_ref().is_some_and(|tables| !tables.were_held()) {
@@ -143,10 +146,18 @@ impl Dump<'_> {
         held.until_dumped(self.name.clone(), self.request.options.cross_check).map(Some)
     }
 
-    /// pg_dump's output, straight into the frame that will be compressed; `begun` at its first byte.
+    /// Whether rows can be put into pg_dump's output.
+    fn can_tap(&self) -> bool {
+        format_of(self.request) == DumpFormat::Custom
+            && self.request.options.inside.is_none()
+            && self.request.content != Content::Schema
+    }
+
+    /// pg_dump's output, with the rows of a tap, into the frame that will be compressed; `begun` at its first byte.
     fn stream(
         &self,
         mut command: Command,
+        tap: Option<Tap>,
         sink: &mut dyn PayloadSink,
         begun: &mut dyn FnMut(),
         cx: &Context,
@@ -154,41 +165,42 @@ impl Dump<'_> {
         command.stdout(Stdio::piped());
         let mut reader = ContentsReader::new(format_of(self.request), self.request.content);
         let mut dump = Running::start(command, Some(self.stall()), cx)?;
+        // Closed before pg_dump is ended, which may wait for it.
+        let tap = tap;
         let Some(mut output) = dump.stdout() else { return Err(Error::failed("pg_dump has no output")) };
-        let is_wide = platform::widen(&output, PIPE_BYTES);
-        let outcome = loop {
-            let space = sink.space()?;
-            let count = match output.read(space) {
-                Ok(0) => break Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => break Err(Error::from_io("could not read from pg_dump", error)),
-            };
-            begun();
-            if let Err(error) = reader.feed(&space[..count]) {
-                break Err(error);
-            }
-            sink.advance(count)?;
-            dump.progressed();
-            if is_wide && count < PIPE_BYTES / 4 {
-                // pg_dump writes four kilobytes at a time and would wake us for each of them.
-                thread::sleep(PIPE_FILLS);
-            }
+        let outcome = match &tap {
+            Some(tap) => spliced(&mut output, tap, &mut |bytes| {
+                begun();
+                dump.progressed();
+                store(bytes, sink, &mut reader)
+            }),
+            None => store_all(&mut output, sink, &mut reader, &mut || {
+                begun();
+                dump.progressed();
+            }),
         };
         drop(output);
+        let outcome = match outcome {
+            // What became of the bytes explains why pg_dump could not go on, which is ended here.
+            Err(error) if !error.is_corruption() => return Err(error),
+            outcome => outcome,
+        };
         let ended = dump.finish()?;
+        // Not before pg_dump has taken leave of the server.
+        drop(tap);
         messages::require_dumped("pg_dump", &ended, cx)?;
         outcome?;
         reader.finish()
     }
 
-    fn command(&self, snapshot: &mut HeldSnapshot) -> Result<Command> {
+    fn command(&self, snapshot: &mut HeldSnapshot, tap: Option<&Tap>) -> Result<Command> {
         let options = &self.request.options;
         let mut command = self.tools.command("pg_dump");
         if needs_conversion(&snapshot.encoding()?) {
             command.arg("--encoding=UTF8");
         }
-        connect(&mut command, self.source, &self.name, &CANONICAL);
+        let source = tap.map_or_else(|| self.source.clone(), |tap| self.source.through(tap));
+        connect(&mut command, &source, &self.name, &CANONICAL);
         command.arg(format!("--snapshot={}", snapshot.name()));
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait().as_millis()));
         let format = format_of(self.request);
@@ -228,6 +240,46 @@ impl Dump<'_> {
             captured.facts.insert(key.to_owned(), value);
         }
         Ok(captured)
+    }
+}
+
+/// Stores and reads bytes.
+fn store(mut bytes: &[u8], sink: &mut dyn PayloadSink, reader: &mut ContentsReader) -> Result<()> {
+    while !bytes.is_empty() {
+        let space = sink.space()?;
+        let count = bytes.len().min(space.len());
+        let (now, later) = bytes.split_at(count);
+        space[..count].copy_from_slice(now);
+        reader.feed(now)?;
+        sink.advance(count)?;
+        bytes = later;
+    }
+    Ok(())
+}
+
+/// Stores and reads all that a program writes, without another copy of it; `moved` at each piece.
+fn store_all(
+    output: &mut ChildStdout,
+    sink: &mut dyn PayloadSink,
+    reader: &mut ContentsReader,
+    moved: &mut dyn FnMut(),
+) -> Result<()> {
+    let is_wide = platform::widen(output, PIPE_BYTES);
+    loop {
+        let space = sink.space()?;
+        let count = match output.read(space) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::from_io("could not read from pg_dump", error)),
+        };
+        moved();
+        reader.feed(&space[..count])?;
+        sink.advance(count)?;
+        if is_wide && count < PIPE_BYTES / 4 {
+            // pg_dump writes four kilobytes at a time and would wake us for each of them.
+            thread::sleep(PIPE_FILLS);
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub mod rows;
 pub mod session;
 mod snapshot;
 mod source;
+mod tap;
 mod tools;
 
 pub use directory::pack_folder;

@@ -7,6 +7,7 @@ use crate::{
     ENGINE,
     conninfo::{Conninfo, Environment, Resolved},
     session::{Session, explain},
+    tap::Tap,
     tools::Tools,
 };
 
@@ -33,6 +34,19 @@ impl Source {
         let resolved = conninfo.resolve(&Environment::of_process())?;
         resolved.warnings.iter().for_each(|warning| cx.warn(warning.clone()));
         Ok(Self { conninfo: conninfo.clone(), resolved })
+    }
+
+    /// The same database by way of a tap on its server.
+    pub(crate) fn through(&self, tap: &Tap) -> Self {
+        let (host, mut resolved) = (tap.host().clone(), self.resolved.clone());
+        let mut conninfo = self.conninfo.clone().with("host", &host.host).with("hostaddr", "");
+        conninfo = conninfo.with("port", &host.port.to_string());
+        // A password that libpq would find by the server's name.
+        if let Some(password) = &host.password {
+            conninfo = conninfo.with("password", password.reveal());
+        }
+        resolved.hosts = vec![host];
+        Self { conninfo, resolved }
     }
 
     /// A control connection that no time limit of the server's ends.

@@ -15,8 +15,8 @@ use super::{
 use crate::rows::RowFold;
 
 /// The block types of pg_backup_archiver.h.
-const BLOCK_DATA: u8 = 1;
-const BLOCK_LARGE_OBJECTS: u8 = 3;
+pub(super) const BLOCK_DATA: u8 = 1;
+pub(super) const BLOCK_LARGE_OBJECTS: u8 = 3;
 
 /// What the entries are called whose data are large objects.
 const LARGE_OBJECTS: &str = "BLOBS";

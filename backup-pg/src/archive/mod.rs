@@ -23,6 +23,7 @@ mod header;
 mod list;
 mod name;
 mod offsets;
+mod spliced;
 #[cfg(test)]
 mod tests;
 mod toc;
@@ -44,6 +45,7 @@ pub use self::{
     toc::{Entry, Offset, Section},
 };
 use crate::rows::RowFacts;
+pub(crate) use spliced::spliced;
 
 /// How much is put into the buffer at once while the table of contents is read.
 const BUFFERED_BYTES: usize = 64 << 10;
@@ -250,36 +252,37 @@ impl fmt::Debug for ArchiveReader {
 /// `Corrupt` when it is not one, is cut short, or is followed by bytes in a format where its file ends with it;
 /// `Unsupported` for formats that are newer or older; the errors of `input`.
 pub fn read_toc(mut input: impl Read) -> Result<Archive> {
+    let (TocReader { header, entries, .. }, end, buffered) = read_head(&mut input)?;
+    let is_followed = end < buffered || read_piece(&mut input, &mut [0])? > 0;
+    if header.format != Format::Custom && is_followed {
+        return Err(damaged_at(end, "bytes follow the table of contents"));
+    }
+    Ok(Archive { header, entries, ..Archive::default() })
+}
+
+/// Reads an archive up to its data: the table of contents, where it ends, and how much was read.
+fn read_head(input: &mut impl Read) -> Result<(TocReader, u64, u64)> {
     let mut buffer = Buffer::default();
     let mut toc: Option<TocReader> = None;
     let mut piece = vec![0; BUFFERED_BYTES];
     loop {
+        if toc.is_none() {
+            toc = read_header(&mut buffer)?.map(TocReader::new);
+        }
         let is_complete = match &mut toc {
             Some(toc) => toc.read(&mut buffer)?,
-            None => {
-                toc = read_header(&mut buffer)?.map(TocReader::new);
-                match &mut toc {
-                    Some(toc) => toc.read(&mut buffer)?,
-                    None => false,
-                }
-            }
+            None => false,
         };
-        if is_complete {
-            break;
+        if let Some(toc) = toc.take_if(|_| is_complete) {
+            return Ok((toc, buffer.position(), buffer.end()));
         }
-        let count = read_piece(&mut input, &mut piece)?;
+        let count = read_piece(input, &mut piece)?;
         if count == 0 {
             let why = toc.map_or_else(|| "the header has no end".to_owned(), |toc| toc.progress());
             return Err(cut_short(buffer.end(), why));
         }
         buffer.push(piece.get(..count).unwrap_or_default());
     }
-    let TocReader { header, entries, .. } = toc.unwrap_or_else(|| TocReader::new(Header::default()));
-    let is_followed = buffer.position() < buffer.end() || read_piece(&mut input, &mut piece)? > 0;
-    if header.format != Format::Custom && is_followed {
-        return Err(damaged_at(buffer.position(), "bytes follow the table of contents"));
-    }
-    Ok(Archive { header, entries, ..Archive::default() })
 }
 
 fn read_piece(input: &mut impl Read, piece: &mut [u8]) -> Result<usize> {

@@ -7,17 +7,15 @@ use std::{
 
 use backup_core::{Error, Result, context::Context};
 
-use crate::session::Session;
-
 /// Does `work` on every item by up to `jobs` sessions; the results are in the items' order.
 ///
 /// # Errors
 /// The first that any session met; the others stop after the item they are at.
-pub(super) fn in_sessions<I: Sync, T: Send>(
+pub(super) fn in_sessions<S, I: Sync, T: Send>(
     jobs: usize,
     items: &[I],
-    open: &(dyn Fn() -> Result<Session> + Sync),
-    work: &(dyn Fn(&mut Session, &I) -> Result<T> + Sync),
+    open: &(dyn Fn() -> Result<S> + Sync),
+    work: &(dyn Fn(&mut S, &I) -> Result<T> + Sync),
     cx: &Context,
 ) -> Result<Vec<T>> {
     let queue = Mutex::new(items.iter().enumerate());

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::{self, BufRead, Read},
     process::Stdio,
+    sync::{Mutex, PoisonError},
 };
 
 use backup_core::{Error, Result, context::Context, manifest::TableFacts, verify::Finding};
@@ -17,6 +18,7 @@ use crate::{
     platform,
     rows::{RowFacts, RowFold},
     session::{Session, explain},
+    tap::{Cut, Tap},
     tools::Tools,
 };
 
@@ -80,11 +82,9 @@ pub(super) fn rows(
     jobs: usize,
     cx: &Context,
 ) -> Result<Vec<Finding>> {
-    let open = || session(place);
-    let mut control = open()?;
+    let mut control = session(place)?;
     let mut findings = Vec::new();
     let wanted = look_up(&mut control, expected, archive, encoding, &mut findings)?;
-    drop(control);
     let compared: Vec<&Wanted> = wanted.iter().filter(|wanted| !wanted.is_extensions).collect();
     let splits = jobs > 1 && place.server.version >= RANGE_SCANS;
     let mut pieces: Vec<Piece<'_>> =
@@ -96,9 +96,15 @@ pub(super) fn rows(
     if pieces.is_empty() {
         return Ok(findings);
     }
-    let read = |session: &mut Session, piece: &Piece<'_>| match piece.wanted.pages {
-        pages if pages >= LARGE_PAGES => read_by_psql(place, tools, piece, encoding, cx),
-        _ => read(session, piece, encoding, cx),
+    let taps = Mutex::new((0..jobs).map_while(|_| Tap::on(&mut control, cx)).collect::<Vec<_>>());
+    drop(control);
+    let open = || match taps.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        Some(tap) => Ok(Reader { session: session(&place.through(&tap))?, tap: Some(tap) }),
+        None => Ok(Reader { session: session(place)?, tap: None }),
+    };
+    let read = |reader: &mut Reader, piece: &Piece<'_>| match &reader.tap {
+        None if piece.wanted.pages >= LARGE_PAGES => read_by_psql(place, tools, piece, encoding, cx),
+        _ => reader.read(piece, encoding, cx),
     };
     let parts = in_sessions(jobs, &pieces, &open, &read, cx)?;
     let mut sums = vec![RowFacts::default(); compared.len()];
@@ -129,27 +135,48 @@ fn pieces(table: usize, wanted: &Wanted, splits: bool) -> Vec<Piece<'_>> {
     starts.map(|start| Piece { table, wanted, pages: Some(range(start)) }).collect()
 }
 
-fn read(session: &mut Session, piece: &Piece<'_>, encoding: Option<&str>, cx: &Context) -> Result<RowFacts> {
-    let name = &piece.wanted.name;
-    let what = format!("read the restored table {name}");
-    let reader = session.client().copy_out(copy_statement(piece, encoding).as_str());
-    let mut reader = reader.map_err(|e| explain(e, &what))?;
-    let mut fold = RowFold::new();
-    loop {
-        cx.cancel().check()?;
-        let count = {
-            let bytes = reader.fill_buf().map_err(|e| Error::from_io(format!("could not {what}"), e))?;
-            fold.feed(bytes);
-            bytes.len()
+/// A session that reads tables.
+struct Reader {
+    /// Closed first: a session that ends waits for what was sent to it.
+    tap: Option<Tap>,
+    session: Session,
+}
+
+impl Reader {
+    fn read(&mut self, piece: &Piece<'_>, encoding: Option<&str>, cx: &Context) -> Result<RowFacts> {
+        let what = format!("read the restored table {}", piece.wanted.name);
+        let copied = self.session.client().copy_out(copy_statement(piece, encoding).as_str());
+        let mut copied = copied.map_err(|e| explain(e, &what))?;
+        let failed = |e| Error::from_io(format!("could not {what}"), e);
+        let mut fold = RowFold::new();
+        let mut feed = |rows: &[u8]| {
+            cx.cancel().check()?;
+            fold.feed(rows);
+            Ok(())
         };
-        if count == 0 {
-            return fold.finish();
+        loop {
+            let bytes = copied.fill_buf().map_err(failed)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(tap) = self.tap.as_ref().filter(|tap| tap.is_stand_in(bytes)) {
+                let all = tap.take(&mut feed)?;
+                // Why they ended too soon comes here.
+                io::copy(&mut copied, &mut io::sink()).map_err(failed)?;
+                all.map_err(|Cut| Error::failed(format!("could not {what} to its end")))?;
+                break;
+            }
+            feed(bytes)?;
+            let count = bytes.len();
+            copied.consume(count);
         }
-        reader.consume(count);
+        drop(copied);
+        fold.finish()
     }
 }
 
-/// Reads a large piece by psql, which takes half of what the driver takes for each row, and in a process of its own.
+/// Reads a large piece by psql, which takes half of what the driver takes for each row, and in a process of its own:
+/// where there is no tap.
 fn read_by_psql(
     place: &Place,
     tools: &Tools,

@@ -5,8 +5,9 @@ use std::process::Command;
 use backup_core::{Error, ErrorKind, Result, context::Context};
 
 use crate::{
-    conninfo::{Conninfo, Environment, Resolved},
+    conninfo::{Conninfo, Environment, Resolved, TargetSessionAttrs},
     session::{Session, explain},
+    tap::Tap,
 };
 
 /// Databases that every cluster has, from which others are created, renamed and dropped. A session on `template1`
@@ -58,6 +59,14 @@ impl TargetServer {
         let conninfo = self.conninfo.clone().with("host", &host.host).with("port", &host.port.to_string());
         self.conninfo = conninfo.with("hostaddr", host.hostaddr.as_deref().unwrap_or_default());
         self.resolved.hosts = vec![host];
+    }
+
+    /// The same server by way of a tap on it, for sessions of our own.
+    pub(super) fn through(&self, tap: &Tap) -> Self {
+        let mut server = self.clone();
+        server.resolved.hosts = vec![tap.host().clone()];
+        server.resolved.target_session_attrs = TargetSessionAttrs::Any;
+        server
     }
 
     /// The name of the database that is restored.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     archive::{Archive, identifier},
     session::{Session, explain},
+    tap::Tap,
 };
 
 /// What the comment of every database that is being restored begins with.
@@ -31,6 +32,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The same place by way of a tap on its server.
+    pub(super) fn through(&self, tap: &Tap) -> Self {
+        Self { server: self.server.through(tap), name: self.name.clone() }
+    }
+
     /// A session in it.
     pub(super) fn session(&self, name: &str, settings: &[(&str, &str)]) -> Result<Session> {
         self.server.session(&self.name, name, settings)
