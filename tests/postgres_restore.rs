@@ -10,8 +10,8 @@ mod postgres_shop;
 use std::process::Command;
 
 use postgres::{
-    MAJORS, Server, Writer, consistent_orders, create_latin1, create_shape_of_everything, create_tables,
-    create_values, schema_dump,
+    MAJORS, Server, Writer, consistent_orders, create_keys, create_latin1, create_shape_of_everything,
+    create_tables, create_values, schema_dump,
 };
 use postgres_shop::{PgShop, stated};
 use rustix::process::Signal;
@@ -288,6 +288,63 @@ fn a_restore_killed_or_interrupted_while_it_loads_leaves_nothing_that_the_next_o
         shop.has_only_databases(&["shop", "copy"]);
         assert_eq!(shop.digests("copy"), shop.digests("shop"));
     }
+}
+
+/// Indexes are built beside each other, and are the constraints' own in the end.
+#[test]
+fn keys_and_indexes_of_large_tables_come_back_the_same() {
+    for major in MAJORS {
+        let shop = PgShop::on(Server::start(major));
+        create_keys(&shop.server, "shop");
+        let id = shop.back_up();
+        shop.server.psql("postgres", "ALTER SYSTEM SET log_statement = 'all'");
+        shop.server.psql("postgres", "SELECT pg_reload_conf()");
+        shop.backup(&["restore", &id, "--to", &shop.server.uri("copy"), "--jobs", "2"]).exits(0);
+        assert_eq!(schema_dump(&shop.server, "copy"), schema_dump(&shop.server, "shop"));
+        assert_eq!(shop.digests("copy"), shop.digests("shop"));
+        let log = shop.server.log();
+        for made in ["PRIMARY KEY USING INDEX customers_pkey", "USING btree (lower(email) DESC NULLS LAST)"] {
+            assert!(log.contains(made), "{made}");
+        }
+        let unsound = "SELECT count(*) FROM pg_index WHERE NOT (indisvalid AND indisready)";
+        assert_eq!(shop.server.psql("copy", unsound), "0");
+    }
+}
+
+#[test]
+fn rows_that_are_not_unique_end_a_restore_with_their_index() {
+    let shop = PgShop::on(Server::start(16));
+    create_keys(&shop.server, "shop");
+    // As a broken index lets it happen.
+    let break_it = "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'plain_unique'::regclass;
+        INSERT INTO customers SELECT 30000 + n, 3, 30000 + n, 'twice@example.org' FROM generate_series(1, 2) AS n;
+        UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'plain_unique'::regclass";
+    shop.server.psql("shop", break_it);
+    let id = shop.back_up();
+    let restore = ["restore", &id, "--to", &shop.server.uri("copy"), "--jobs", "2"];
+    shop.backup(&restore).exits(1).says("plain_unique").says("twice@example.org");
+    shop.has_no_sessions();
+    shop.has_only_databases(&["shop"]);
+}
+
+#[test]
+fn a_restore_interrupted_while_it_builds_an_index_does_not_go_on_building() {
+    let shop = PgShop::on(Server::start(18));
+    create_keys(&shop.server, "shop");
+    let slow = "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT CASE WHEN pg_sleep(0.1) IS NULL THEN 1 ELSE $1 END';
+        CREATE INDEX lasting ON customers (slow(number)) WHERE id <= 2";
+    shop.server.psql("shop", slow);
+    shop.server.psql("shop", "UPDATE pg_index SET indpred = NULL WHERE indexrelid = 'lasting'::regclass");
+    let id = shop.back_up();
+    let restore = shop.begin(&["restore", &id, "--to", &shop.server.uri("copy"), "--jobs", "2"]);
+    shop.eventually("the index is built", || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'copy\\_\\_restoring\\_%' AND query LIKE '%CREATE INDEX lasting%'";
+        shop.server.psql("postgres", sql) == "1"
+    });
+    restore.signal(Signal::INT);
+    restore.wait().exits(130);
+    shop.has_no_sessions();
+    shop.has_only_databases(&["shop"]);
 }
 
 /// A run clears what a restore that was killed has left on its server.

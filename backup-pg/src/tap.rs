@@ -9,6 +9,8 @@
 //! Only servers on this machine are tapped, and only without TLS: there both sides share the processors, and nothing
 //! can cut the connection unnoticed. Source: PostgreSQL manual, "Message Formats".
 
+#![cfg_attr(not(unix), allow(dead_code, reason = "a tap needs Unix-domain sockets"))]
+
 mod frames;
 #[cfg(unix)]
 mod relay;
@@ -141,7 +143,14 @@ impl Tap {
         let shared =
             Arc::new(Shared { sign: sign(), seen: AtomicU64::new(0), is_over: AtomicBool::new(false) });
         let host = Host { host: String::new(), hostaddr: None, port: 0, password: None };
-        Self { host, shared, pieces: taken, spare: bounded(1).0, _relay: None }
+        Self {
+            host,
+            shared,
+            pieces: taken,
+            spare: bounded(1).0,
+            #[cfg(unix)]
+            _relay: None,
+        }
     }
 
     /// What its programs are given in the place of rows.

@@ -4,8 +4,10 @@ use std::{
     io::{Read, Write},
     path::Path,
     sync::Arc,
+    thread,
 };
 
+use crossbeam_channel::bounded;
 use serde_json::Value;
 
 use super::{
@@ -27,6 +29,9 @@ use crate::{
     verify::Finding,
 };
 
+/// Blocks that are read before they are asked for.
+const BLOCKS_AHEAD: usize = 2;
+
 /// Under this key of a manifest's `options` stand the recipients of an encrypted artifact.
 pub(crate) const RECIPIENTS: &str = "recipients";
 
@@ -37,18 +42,51 @@ pub fn checksum(artifact: &dyn Artifact, cx: &Context) -> Result<Vec<Finding>> {
         Err(finding) => return Ok(vec![finding]),
     };
     let mut sum = SumInProgress::default();
-    let mut buffer = vec![0u8; FRAME_BYTES / 4];
-    loop {
+    read_ahead(&*object, &mut |block| {
         cx.cancel().check()?;
-        match object.read_at(sum.bytes, &mut buffer)? {
-            0 => break,
-            count => sum.add(&buffer[..count]),
-        }
+        sum.add(block);
         cx.emit(Event::Progress { step: Step::Checksum, done: sum.bytes });
-    }
+        Ok(())
+    })?;
     let sum = sum.done();
     let finding = compare_stored(artifact, sum.bytes, &sum.hash.to_hex());
     Ok(finding.filter(|_| artifact.has_facts()).into_iter().collect())
+}
+
+/// Gives out an object's bytes in order, while another thread reads the next ones.
+fn read_ahead(object: &dyn ObjectReader, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let (filled, blocks) = bounded(BLOCKS_AHEAD);
+    let (used, empty) = bounded(BLOCKS_AHEAD);
+    let fill = move |mut block: Vec<u8>, offset: u64| -> Result<Option<u64>> {
+        block.resize(FRAME_BYTES / 4, 0);
+        let count = object.read_at(offset, &mut block)?;
+        block.truncate(count);
+        let is_wanted = count > 0 && filled.send(block).is_ok();
+        Ok(is_wanted.then_some(offset + count as u64))
+    };
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut offset = 0;
+            for block in empty {
+                match fill(block, offset)? {
+                    Some(end) => offset = end,
+                    None => break,
+                }
+            }
+            Ok(())
+        });
+        // It ends when nobody gives it room any more.
+        let mut give = move || {
+            (0..BLOCKS_AHEAD).for_each(|_| _ = used.send(Vec::new()));
+            blocks.iter().try_for_each(|block: Vec<u8>| {
+                take(&block)?;
+                let _ = used.send(block);
+                Ok(())
+            })
+        };
+        give()?;
+        reader.join().unwrap_or_else(|_| Err(Error::failed("a thread that read ahead stopped")))
+    })
 }
 
 /// Makes sure that an artifact's payload can be decrypted, if it is encrypted. Reads its two ends, writes nothing.

@@ -158,16 +158,13 @@ impl DataReader {
         *rest = later;
         self.next = if now.len() == left { Next::Length } else { Next::Chunk(left - now.len()) };
         let Self { decoder, content, entries, sinks, .. } = self;
-        if let (Decoder::None, Content { fold: Some(fold), lines: None, bytes, is_sunk, .. }) =
+        if let (Decoder::None, Content { fold: Some(fold), lines: None, bytes, .. }) =
             (&*decoder, &mut *content)
         {
             // The path of nearly all bytes: pg_dump before 17 makes each row a chunk of its own.
             *bytes += now.len() as u64;
             if !fold.feed_row(now) {
                 fold.feed(now);
-            }
-            if let (true, Some(data)) = (*is_sunk, &mut sinks.data) {
-                data.data(now)?;
             }
             return Ok(());
         }
@@ -204,7 +201,8 @@ impl DataReader {
         }
         entry.data_at = Some(self.block_at);
         if is_data && entry.is_copy() {
-            self.content.fold = Some(RowFold::with_end_marker());
+            // Who loads rows has them compared afterwards, as the server gives them back.
+            self.content.fold = self.sinks.data.is_none().then(RowFold::with_end_marker);
             let wanted = self.sinks.rows.as_mut().is_some_and(|rows| rows.wants(entry));
             self.content.lines = wanted.then(Lines::default);
             if let Some(data) = &mut self.sinks.data {

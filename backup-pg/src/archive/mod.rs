@@ -70,7 +70,7 @@ pub struct TableData {
     pub dump_id: i32,
     /// Its name in SQL, with schema, as in `public.prices_daily` or `"Odd Schema"."odd ""table"""`.
     pub name: String,
-    /// Rows and digest; `None` for INSERT statements.
+    /// Rows and digest; `None` for INSERT statements, and where a [`DataSink`] took the rows.
     pub facts: Option<RowFacts>,
     /// Bytes before compression, with the end marker.
     pub bytes: u64,
@@ -155,7 +155,7 @@ impl ArchiveReader {
         Self { sinks: Sinks { rows: Some(rows), data: None }, ..Self::new() }
     }
 
-    /// A reader that also hands out the data of all tables.
+    /// A reader that hands out the data of all tables, and does not count it.
     pub fn with_data(data: Box<dyn DataSink>) -> Self {
         Self { sinks: Sinks { rows: None, data: Some(data) }, ..Self::new() }
     }

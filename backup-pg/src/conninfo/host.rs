@@ -1,6 +1,9 @@
 //! One place a server may listen.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+};
 
 use super::Password;
 
@@ -21,6 +24,18 @@ impl Host {
     /// Whether it is the folder of a Unix-domain socket (or, with `@`, a socket in the abstract namespace).
     pub fn is_socket(&self) -> bool {
         self.hostaddr.is_none() && is_socket_path(&self.host)
+    }
+
+    /// Whether it is this machine: a socket, or an address that leads nowhere else.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_socket() || self.loopback().is_some()
+    }
+
+    /// Its address, if that leads nowhere else.
+    pub(crate) fn loopback(&self) -> Option<SocketAddr> {
+        let name = self.hostaddr.as_deref().unwrap_or(&self.host);
+        let address = (name, self.port).to_socket_addrs().ok()?.next()?;
+        address.ip().is_loopback().then_some(address)
     }
 }
 

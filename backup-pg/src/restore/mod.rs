@@ -7,6 +7,7 @@ mod binary;
 mod closure;
 mod copying;
 mod existing;
+mod indexes;
 mod load;
 mod messages;
 mod names;

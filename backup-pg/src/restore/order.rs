@@ -19,6 +19,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// What is left of it when some is done; `None` when nothing is.
+    pub(super) fn without(mut self, done: &HashSet<i32>) -> Option<Self> {
+        self.entries.retain(|id| !done.contains(id));
+        (!self.entries.is_empty()).then_some(self)
+    }
+
     /// How many sessions it takes, of so many.
     pub(super) fn jobs(&self, jobs: usize) -> usize {
         if self.is_alone { 1 } else { jobs }

@@ -5,7 +5,7 @@ use std::process::Command;
 use backup_core::{Error, ErrorKind, Result, context::Context};
 
 use crate::{
-    conninfo::{Conninfo, Environment, Resolved, TargetSessionAttrs},
+    conninfo::{Conninfo, Environment, Host, Resolved, TargetSessionAttrs},
     session::{Session, explain},
     tap::Tap,
 };
@@ -67,6 +67,11 @@ impl TargetServer {
         server.resolved.hosts = vec![tap.host().clone()];
         server.resolved.target_session_attrs = TargetSessionAttrs::Any;
         server
+    }
+
+    /// Whether it shares this machine's processors.
+    pub(super) fn is_local(&self) -> bool {
+        self.resolved.hosts.iter().all(Host::is_local)
     }
 
     /// The name of the database that is restored.

@@ -4,6 +4,7 @@
 //! to is compared with the manifest as it passes by.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Read,
 };
@@ -20,7 +21,7 @@ use backup_core::{
 };
 
 use super::{
-    Filled, copying,
+    Filled, copying, indexes,
     load::{self, Selection},
     order,
     server::TargetServer,
@@ -103,9 +104,15 @@ pub(super) fn load(
     }
     let contents = contents?;
 
+    let built = match &contents.archive {
+        Some(read) => {
+            load::measured(&database.place, cx, || indexes::build(&database.place, read, jobs, cx))?
+        }
+        None => HashSet::new(),
+    };
     head.tell_sizes(&contents, manifest.payload.plain_bytes)?;
     let rest = selection.with("--section=data").with("--section=post-data");
-    for stage in order::stages(entries) {
+    for stage in order::stages(entries).into_iter().filter_map(|stage| stage.without(&built)) {
         let list = load::write_list(head.scratch.path(), "rest", &head.archive, &stage.entries)?;
         let rest = rest.clone().with(list);
         load::run_pg_restore(&mut database, &head.path(), &tools, &rest, stage.jobs(jobs), cx)?;

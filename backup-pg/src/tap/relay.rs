@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -114,9 +114,7 @@ impl Address {
         if host.is_socket() {
             return Some(Self::Socket(socket_in(Path::new(&host.host), host.port)));
         }
-        let name = host.hostaddr.as_deref().unwrap_or(&host.host);
-        let address = (name, host.port).to_socket_addrs().ok()?.next()?;
-        address.ip().is_loopback().then_some(Self::Loopback(address))
+        host.loopback().map(Self::Loopback)
     }
 
     fn connect(&self) -> io::Result<Server> {

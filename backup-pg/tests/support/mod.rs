@@ -10,8 +10,8 @@ mod writer;
 
 pub(crate) use installation::MAJORS;
 pub(crate) use schema::{
-    create_configured_extension, create_latin1, create_shape_of_everything, create_tables, create_values,
-    schema_dump,
+    create_configured_extension, create_keys, create_latin1, create_shape_of_everything, create_tables,
+    create_values, schema_dump,
 };
 pub(crate) use server::{Server, Session, is_alive};
 pub(crate) use writer::{Writer, consistent_orders};

@@ -30,6 +30,12 @@ pub(crate) fn create_values(server: &Server, database: &str) {
     server.psql(database, &format!("ALTER DATABASE {database} SET timezone = 'America/St_Johns'"));
 }
 
+/// Creates a database whose large tables have keys and indexes of every form.
+pub(crate) fn create_keys(server: &Server, database: &str) {
+    server.create_database(database, "");
+    server.psql(database, include_str!("keys.sql"));
+}
+
 /// Creates so many tables `t1`, `t2`, …, each with a primary key and one row, in an existing database.
 pub(crate) fn create_tables(server: &Server, database: &str, count: u32) {
     // In parts: a transaction holds a lock per table and index.
