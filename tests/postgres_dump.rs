@@ -105,6 +105,22 @@ fn rows_that_went_past_pg_dump_are_in_its_archive() {
     }
 }
 
+/// Over TLS everything goes the ordinary way, whatever its size.
+#[test]
+fn a_dump_over_tls_and_its_restore_are_encrypted() {
+    let shop = PgShop::on(Server::with(15, &["ssl=on"]));
+    shop.server.create_database("shop", "");
+    let many =
+        "CREATE TABLE many AS SELECT n, repeat(md5(n::text), 4) AS t FROM generate_series(1, 100000) AS n";
+    shop.server.psql("shop", many);
+    shop.server.admit("hostnossl all all all reject\nhostssl all all all trust");
+    let id = shop.back_up();
+    shop.restore(&id, "copy");
+    assert_eq!(stated(&shop.manifest(&id)), [("public.many".to_owned(), 100_000)]);
+    let plain = format!("{}?sslmode=disable", shop.uri());
+    shop.backup(&["run", &plain]).exits(1).says("pg_hba.conf");
+}
+
 #[test]
 fn roles_can_be_left_out_beside_a_dump() {
     let shop = PgShop::open(15);

@@ -22,6 +22,7 @@ pub struct Session {
     client: Client,
     facts: ServerFacts,
     host: Host,
+    is_encrypted: bool,
     cancel: CancelHandle,
 }
 
@@ -72,6 +73,11 @@ impl Session {
     /// The server that answered.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Whether what is said goes through TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// A handle that ends the running query from another thread.

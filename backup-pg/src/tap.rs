@@ -76,8 +76,8 @@ pub(crate) struct Cut;
 impl Tap {
     /// A tap on the server of a session; `None` where there can be none, and all goes the ordinary way.
     #[cfg(unix)]
-    pub(crate) fn on(session: &mut Session, cx: &Context) -> Option<Self> {
-        if is_encrypted(session)? {
+    pub(crate) fn on(session: &Session, cx: &Context) -> Option<Self> {
+        if session.is_encrypted() {
             return None;
         }
         let (pieces, taken) = bounded(PIECES_AHEAD);
@@ -91,7 +91,7 @@ impl Tap {
 
     /// There is no tap without Unix-domain sockets.
     #[cfg(not(unix))]
-    pub(crate) fn on(_session: &mut Session, _cx: &Context) -> Option<Self> {
+    pub(crate) fn on(_session: &Session, _cx: &Context) -> Option<Self> {
         None
     }
 
@@ -169,12 +169,6 @@ impl std::fmt::Debug for Tap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tap").field("host", &self.host).finish_non_exhaustive()
     }
-}
-
-/// `None` when the server does not say.
-fn is_encrypted(session: &mut Session) -> Option<bool> {
-    let sql = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()";
-    session.client().query_one(sql, &[]).ok()?.try_get(0).ok()
 }
 
 fn sign() -> Vec<u8> {

@@ -120,6 +120,9 @@ impl Server {
     /// Who our session turns out to be, or the refusal.
     fn we_are(&self, text: &str, variables: &[(&str, &str)]) -> Result<String> {
         let mut session = self.connect(text, variables)?;
+        let ssl = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+        let is_encrypted: bool = session.client().query_one(ssl, &[]).unwrap().get(0);
+        assert_eq!(session.is_encrypted(), is_encrypted);
         Ok(session.client().query_one(WHO, &[]).unwrap().get(0))
     }
 

@@ -96,7 +96,7 @@ pub(super) fn rows(
     if pieces.is_empty() {
         return Ok(findings);
     }
-    let taps = Mutex::new((0..jobs).map_while(|_| Tap::on(&mut control, cx)).collect::<Vec<_>>());
+    let taps = Mutex::new((0..jobs).map_while(|_| Tap::on(&control, cx)).collect::<Vec<_>>());
     drop(control);
     let open = || match taps.lock().unwrap_or_else(PoisonError::into_inner).pop() {
         Some(tap) => Ok(Reader { session: session(&place.through(&tap))?, tap: Some(tap) }),

@@ -242,17 +242,17 @@ fn connect_once(
     let what =
         format!("could not connect to database \"{}\" on {host} as \"{}\"", resolved.database, resolved.user);
     let silent = |error| Refusal { error, is_final: false, depends_on_tls: false };
-    let connector = tls.clone();
+    let connector = tls.tls.clone();
     let answer =
         within(resolved.connect_timeout, &what, move || greet(&config, connector)).map_err(silent)?;
     let (client, facts) = answer.map_err(|error| refusal(error, resolved, host, &what))?;
     let cancel = CancelHandle {
         token: client.cancel_token(),
-        tls,
+        tls: tls.tls.clone(),
         timeout: resolved.connect_timeout,
         server: host.to_string(),
     };
-    Ok(Session { client, facts, host: host.clone(), cancel })
+    Ok(Session { client, facts, host: host.clone(), is_encrypted: tls.was_used(), cancel })
 }
 
 /// Connects and asks who answered.

@@ -1,6 +1,13 @@
 //! TLS as libpq does it, with rustls.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use backup_core::{Error, ErrorKind, Result};
 use rustls::{
@@ -30,18 +37,38 @@ use crate::conninfo::{Host, Resolved, SslMode, SslNegotiation};
 /// What libpq 17 announces; servers insist on it when TLS begins without asking.
 const PROTOCOL: &[u8] = b"postgresql";
 
+/// The TLS side of one connection.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) tls: MakeRustlsConnect,
+    /// A server showed its certificate.
+    was_used: Arc<AtomicBool>,
+}
+
+impl Connector {
+    /// Whether the connection that was made with it is encrypted.
+    pub(super) fn was_used(&self) -> bool {
+        self.was_used.load(Ordering::Acquire)
+    }
+}
+
 /// The TLS side of a connection to one host.
 ///
 /// # Errors
 /// `NotFound` for a certificate file that is needed and not there, `Denied` for a private key others can read,
 /// `Invalid` for a file that holds no certificate or key.
-pub(super) fn connector(resolved: &Resolved, host: &Host) -> Result<MakeRustlsConnect> {
+pub(super) fn connector(resolved: &Resolved, host: &Host) -> Result<Connector> {
     if resolved.sslmode == SslMode::VerifyFull && host.host.is_empty() {
         return Err(Error::invalid("sslmode=verify-full needs a host name to compare the certificate with")
             .with_hint("Give \"host\" beside \"hostaddr\"."));
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let check = ServerCheck { trust: trust(resolved, &provider)?, provider: Arc::clone(&provider) };
+    let was_used = Arc::new(AtomicBool::new(false));
+    let check = ServerCheck {
+        trust: trust(resolved, &provider)?,
+        provider: Arc::clone(&provider),
+        was_asked: Arc::clone(&was_used),
+    };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions(resolved))
         .map_err(|error| unusable("the TLS versions that are allowed", error))?
@@ -57,17 +84,17 @@ pub(super) fn connector(resolved: &Resolved, host: &Host) -> Result<MakeRustlsCo
     if resolved.sslnegotiation == SslNegotiation::Direct {
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
     }
-    Ok(MakeRustlsConnect::new(config))
+    Ok(Connector { tls: MakeRustlsConnect::new(config), was_used })
 }
 
 /// For a connection that will not use TLS: the driver wants a connector all the same.
-pub(super) fn unused() -> Result<MakeRustlsConnect> {
+pub(super) fn unused() -> Result<Connector> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable("TLS", error))?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(Connector { tls: MakeRustlsConnect::new(config), was_used: Arc::default() })
 }
 
 fn unusable(what: &str, error: rustls::Error) -> Error {
@@ -226,6 +253,7 @@ fn others_have_access(_meta: &fs::Metadata) -> bool {
 struct ServerCheck {
     trust: Trust,
     provider: Arc<CryptoProvider>,
+    was_asked: Arc<AtomicBool>,
 }
 
 impl ServerCertVerifier for ServerCheck {
@@ -237,6 +265,7 @@ impl ServerCertVerifier for ServerCheck {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.was_asked.store(true, Ordering::Release);
         let Trust::Authorities { chain, trusted, name } = &self.trust else {
             return Ok(ServerCertVerified::assertion());
         };
