@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -94,7 +94,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, std::sync::atomic::Ordering::Release);
+        self.shared.is_over.store(true, Ordering::Release);
         // Wakes the listener, which then ends.
         drop(UnixStream::connect(&self.socket));
         let _ = self.listening.take().map(JoinHandle::join);
@@ -180,7 +180,7 @@ fn listen(listener: &UnixListener, address: &Address, outlet: Outlet, open: &Mut
     let shared = Arc::clone(&outlet.shared);
     let mut outlet = Some(outlet);
     for client in listener.incoming() {
-        if shared.is_over.load(std::sync::atomic::Ordering::Acquire) {
+        if shared.is_over.load(Ordering::Acquire) {
             return;
         }
         // A program whose connection fails says so itself.
@@ -219,7 +219,7 @@ struct Down<'c> {
     client: &'c mut UnixStream,
     outlet: Outlet,
     frames: Frames,
-    copy: Copy,
+    state: Rows,
     /// What goes to the client with the next write.
     told: Vec<u8>,
     rows: Vec<u8>,
@@ -227,7 +227,7 @@ struct Down<'c> {
 
 /// Whether rows come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Copy {
+enum Rows {
     None,
     /// They are few so far, and are held.
     Few,
@@ -241,7 +241,7 @@ impl<'c> Down<'c> {
             client,
             outlet,
             frames: Frames::default(),
-            copy: Copy::None,
+            state: Rows::None,
             told: Vec::new(),
             rows: Vec::new(),
         }
@@ -257,7 +257,7 @@ impl<'c> Down<'c> {
                 Err(error) => return Err(error),
             };
             self.take(&buffer[..count])?;
-            if self.copy == Copy::Many && count < READ_BYTES / 2 {
+            if self.state == Rows::Many && count < READ_BYTES / 2 {
                 thread::sleep(GATHERING);
             }
         }
@@ -265,18 +265,18 @@ impl<'c> Down<'c> {
 
     fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while let Some(part) = self.frames.next(&mut bytes).map_err(|_| io::ErrorKind::InvalidData)? {
-            match (self.copy, part.kind) {
-                (Copy::Few | Copy::Many, frames::COPY_DATA) => self.rows.extend_from_slice(part.body),
+            match (self.state, part.kind) {
+                (Rows::Few | Rows::Many, frames::COPY_DATA) => self.rows.extend_from_slice(part.body),
                 _ => self.tell(part)?,
             }
         }
-        if self.copy == Copy::Few && self.rows.len() >= FEW_BYTES {
+        if self.state == Rows::Few && self.rows.len() >= FEW_BYTES {
             self.stand_in()?;
         }
-        if self.copy == Copy::Many && self.rows.len() >= READ_BYTES / 2 {
+        if self.state == Rows::Many && self.rows.len() >= READ_BYTES / 2 {
             self.give()?;
         }
-        if self.copy == Copy::Many { Ok(()) } else { self.write() }
+        if self.state == Rows::Many { Ok(()) } else { self.write() }
     }
 
     /// Passes on what is no row.
@@ -291,22 +291,22 @@ impl<'c> Down<'c> {
         self.told.extend_from_slice(part.header.as_ref().map_or(&[], |header| header));
         self.told.extend_from_slice(part.body);
         if part.kind == frames::COPY_OUT && part.is_last {
-            self.copy = Copy::Few;
+            self.state = Rows::Few;
         }
         Ok(())
     }
 
     /// Few rows go to the client after all, as one message; the end of many is told to whom they went.
     fn end(&mut self, piece: Piece) -> io::Result<()> {
-        match std::mem::replace(&mut self.copy, Copy::None) {
-            Copy::None => {}
-            Copy::Few => {
+        match std::mem::replace(&mut self.state, Rows::None) {
+            Rows::None => {}
+            Rows::Few => {
                 if !self.rows.is_empty() {
                     self.told.extend_from_slice(&frames::header(frames::COPY_DATA, self.rows.len()));
                     self.told.append(&mut self.rows);
                 }
             }
-            Copy::Many => {
+            Rows::Many => {
                 self.give()?;
                 if !self.outlet.send(piece) {
                     return Err(nobody());
@@ -320,7 +320,7 @@ impl<'c> Down<'c> {
     /// takes the rows does not take what the client says meanwhile, so the client may stop listening: what it has not
     /// taken by then waits.
     fn stand_in(&mut self) -> io::Result<()> {
-        self.copy = Copy::Many;
+        self.state = Rows::Many;
         self.outlet.given += 1;
         self.client.set_write_timeout(Some(SIGHT))?;
         let mut row = self.outlet.shared.sign.clone();
