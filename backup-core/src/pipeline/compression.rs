@@ -206,6 +206,8 @@ impl From<Compression> for String {
 /// Compresses frames one by one; a worker owns one.
 pub(super) enum FrameCodec {
     Zstd(Box<zstd::bulk::Compressor<'static>>),
+    /// zstd as the frame asks for it.
+    Default(Box<zstd::bulk::Compressor<'static>>),
     Gzip(flate2::Compression),
     Plain,
 }
@@ -217,10 +219,12 @@ impl FrameCodec {
             Compression::Zstd(level) => {
                 let mut codec = zstd::bulk::Compressor::new(level.map_or(1, i32::from)).map_err(failed)?;
                 codec.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
-                if level.is_none() {
+                if level.is_some() {
+                    Self::Zstd(Box::new(codec))
+                } else {
                     tune_default(&mut codec).map_err(failed)?;
+                    Self::Default(Box::new(codec))
                 }
-                Self::Zstd(Box::new(codec))
             }
             Compression::Gzip(level) => Self::Gzip(flate2::Compression::new(u32::from(level))),
             Compression::None | Compression::Inside(_) => Self::Plain,
@@ -230,10 +234,13 @@ impl FrameCodec {
     /// Compresses one frame into `out`, which is emptied first.
     pub(super) fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        let failed = |e| Error::from_io("zstd failed", e);
         match self {
-            Self::Zstd(codec) => {
-                out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-                codec.compress_to_buffer(plain, out).map_err(|e| Error::from_io("zstd failed", e))?;
+            Self::Zstd(codec) => zstd_frame(codec, plain, out).map_err(failed)?,
+            Self::Default(codec) => {
+                let hash_log = if is_text(plain) { TEXT_HASH_LOG } else { PAGES_HASH_LOG };
+                codec.set_parameter(CParameter::HashLog(hash_log)).map_err(failed)?;
+                zstd_frame(codec, plain, out).map_err(failed)?;
             }
             Self::Gzip(level) => {
                 let mut encoder = flate2::write::GzEncoder::new(out, *level);
@@ -248,10 +255,67 @@ impl FrameCodec {
     }
 }
 
+fn zstd_frame(
+    codec: &mut zstd::bulk::Compressor<'_>,
+    plain: &[u8],
+    out: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+    codec.compress_to_buffer(plain, out).map(drop)
+}
+
+/// Entries of the table of earlier matches, as a power of two. A table of 256 KiB stays in a core's own cache, one of
+/// 1 MiB does not: for text it takes a third off the time for a thirtieth more bytes, for pages of a database the bytes
+/// are a twentieth (docs/performance.md).
+const TEXT_HASH_LOG: u32 = 16;
+const PAGES_HASH_LOG: u32 = 18;
+
+/// How many bytes of text there are for one NUL at least: a dump has some where its parts begin.
+const TEXT_BYTES_PER_NUL: usize = 1000;
+
+/// Text, unlike pages and records of a database, has next to no NUL bytes.
+fn is_text(plain: &[u8]) -> bool {
+    memchr::memchr_iter(0, plain).count() <= plain.len() / TEXT_BYTES_PER_NUL
+}
+
 /// The default: level 2's speed at level 3's size, on text and on numbers alike (docs/performance.md).
 fn tune_default(codec: &mut zstd::bulk::Compressor<'_>) -> std::io::Result<()> {
     codec.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast))?;
     codec.set_parameter(CParameter::WindowLog(21))?;
-    codec.set_parameter(CParameter::HashLog(18))?;
     codec.set_parameter(CParameter::MinMatch(7))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_next_to_no_nul_bytes() {
+        let rows = "1\t2026-01-05 09:00:00+00\tGrüße\t\\N\n".repeat(1000).into_bytes();
+        let mut chunks = vec![0, 1, 0, 0, 0];
+        chunks.extend_from_slice(&rows);
+        assert!(is_text(&rows) && is_text(&chunks) && is_text(b""));
+        let mut page = vec![0; 4096];
+        page[..13].copy_from_slice(b"\x0d\x00\x00\x00\x02\x0f\xe0\x00Grace");
+        assert!(!is_text(&page));
+        // A row of a hundred bytes with its length before it, as pg_dump 15 writes it.
+        let framed = [&[0, 100, 0, 0, 0][..], &rows[..100]].concat().repeat(100);
+        assert!(!is_text(&framed));
+    }
+
+    #[test]
+    fn text_and_pages_take_turns_in_one_payload() {
+        let text = "the same words again and again\n".repeat(4000).into_bytes();
+        let pages: Vec<u8> = (0..200_000_u32).flat_map(|n| (n / 7).to_be_bytes()).collect();
+        let mut codec = FrameCodec::new(DEFAULT_COMPRESSION).unwrap();
+        let mut alone = Vec::new();
+        FrameCodec::new(DEFAULT_COMPRESSION).unwrap().compress(&text, &mut alone).unwrap();
+        for plain in [&text, &pages, &text, &pages, &text] {
+            let mut frame = Vec::new();
+            codec.compress(plain, &mut frame).unwrap();
+            assert_eq!(zstd::stream::decode_all(frame.as_slice()).unwrap(), *plain);
+            // What came before is not in the frame.
+            assert!(plain != &text || frame == alone);
+        }
+    }
 }
