@@ -312,6 +312,34 @@ fn keys_and_indexes_of_large_tables_come_back_the_same() {
 }
 
 #[test]
+fn the_planner_knows_a_restored_database() {
+    let shop = PgShop::on(Server::start(16));
+    create_keys(&shop.server, "shop");
+    shop.server.psql("shop", "ANALYZE");
+    let id = shop.back_up();
+    shop.server.psql("postgres", "ALTER SYSTEM SET log_statement = 'all'");
+    // Nobody else gathers statistics.
+    shop.server.psql("postgres", "ALTER SYSTEM SET autovacuum = off");
+    shop.server.psql("postgres", "SELECT pg_reload_conf()");
+    let known = "SELECT starelid::regclass::text AS of, count(*) FROM pg_statistic WHERE starelid >= 16384 GROUP BY 1
+        UNION ALL SELECT stxname::text, count(*) FROM pg_statistic_ext_data JOIN pg_statistic_ext AS e ON e.oid = stxoid GROUP BY 1
+        ORDER BY 1";
+    for jobs in ["1", "2"] {
+        let (copy, before) = (format!("copy{jobs}"), shop.server.log().len());
+        shop.backup(&["restore", &id, "--to", &shop.server.uri(&copy), "--jobs", jobs]).exits(0);
+        let found = shop.server.psql(&copy, known);
+        assert_eq!(found, shop.server.psql("shop", known));
+        for of in ["visits", "shouted", "together", "regions"] {
+            assert!(found.lines().any(|line| line.starts_with(&format!("{of}|"))), "{of}: {found}");
+        }
+        for table in ["customers", "visits"] {
+            let log = shop.server.log().split_off(before);
+            assert_eq!(log.matches(&format!("ANALYZE public.{table}")).count(), 1, "{table}");
+        }
+    }
+}
+
+#[test]
 fn rows_that_are_not_unique_end_a_restore_with_their_index() {
     let shop = PgShop::on(Server::start(16));
     create_keys(&shop.server, "shop");

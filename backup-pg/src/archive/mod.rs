@@ -28,7 +28,11 @@ mod spliced;
 mod tests;
 mod toc;
 
-use std::{fmt, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    io::Read,
+};
 
 use backup_core::{Error, ErrorKind, Result};
 
@@ -61,6 +65,26 @@ pub struct Archive {
     pub tables: Vec<TableData>,
     /// The large objects.
     pub large_objects: LargeObjects,
+}
+
+impl Archive {
+    /// Whether its text is UTF-8: in other encodings what was read of names and definitions is not exact.
+    pub(crate) fn is_utf8(&self) -> bool {
+        let encoding = self.entries.iter().find(|entry| entry.desc == "ENCODING");
+        encoding.is_some_and(|entry| entry.definition.contains("'UTF8'"))
+    }
+
+    /// The bytes of each table's data, by the number of the table's entry.
+    pub(crate) fn sizes_of_tables(&self) -> HashMap<i32, u64> {
+        let is_table = |entry: &&Entry| entry.desc == "TABLE";
+        let tables: HashSet<i32> = self.entries.iter().filter(is_table).map(|entry| entry.dump_id).collect();
+        let bytes: HashMap<i32, u64> = self.tables.iter().map(|table| (table.dump_id, table.bytes)).collect();
+        let of = |entry: &Entry| {
+            let table = entry.dependencies.iter().find(|id| tables.contains(id))?;
+            Some((*table, *bytes.get(&entry.dump_id)?))
+        };
+        self.entries.iter().filter_map(of).collect()
+    }
 }
 
 /// The data of one table.

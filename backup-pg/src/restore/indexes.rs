@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use backup_core::{Result, context::Context};
+use backup_core::{Result, context::Context, manifest::TableFacts};
 
 use super::{names::literal, parallel::in_sessions, temporary::Place};
 use crate::{
@@ -42,22 +42,29 @@ const SETTINGS: [(&str, &str); 5] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Build {
     dump_id: i32,
-    /// Of its table's data.
-    bytes: u64,
+    /// Of its table.
+    rows: u64,
     tablespace: String,
     create: String,
     /// What makes it a constraint's.
     adopt: Option<String>,
 }
 
-/// Builds what it can of an archive whose rows are in the database; the entries that need no more.
+/// Builds what it can of an archive whose rows are in the database; the entries that need no more. The facts say how
+/// many rows there are.
 ///
 /// The role must be a superuser.
 ///
 /// # Errors
 /// What a server says against an index, as of rows that are not unique.
-pub(super) fn build(place: &Place, archive: &Archive, jobs: usize, cx: &Context) -> Result<HashSet<i32>> {
-    let builds = builds(archive);
+pub(super) fn build(
+    place: &Place,
+    archive: &Archive,
+    facts: &[TableFacts],
+    jobs: usize,
+    cx: &Context,
+) -> Result<HashSet<i32>> {
+    let builds = builds(archive, facts);
     if jobs < 2 || builds.len() < 2 {
         return Ok(HashSet::new());
     }
@@ -122,47 +129,33 @@ fn until_cancelled<T>(
     outcome
 }
 
-/// The longest first.
-fn builds(archive: &Archive) -> Vec<Build> {
+/// What takes longest first, so that no session is left alone with it at the end: that depends on how many rows there
+/// are, not on how long they are.
+fn builds(archive: &Archive, facts: &[TableFacts]) -> Vec<Build> {
     // Of partitioned tables one index belongs to another.
-    if archive.entries.iter().any(|entry| entry.desc == "INDEX ATTACH") || !is_utf8(archive) {
+    if archive.entries.iter().any(|entry| entry.desc == "INDEX ATTACH") || !archive.is_utf8() {
         return Vec::new();
     }
-    let sizes = sizes_of_tables(archive);
+    let sizes = archive.sizes_of_tables();
+    let rows: HashMap<&str, u64> = facts.iter().map(|table| (table.name.as_str(), table.rows)).collect();
+    let tables = archive.entries.iter().filter(|entry| entry.desc == "TABLE");
+    let rows: HashMap<i32, u64> =
+        tables.filter_map(|entry| Some((entry.dump_id, *rows.get(entry.name().as_str())?))).collect();
     let build = |entry: &Entry| {
-        // A table stands there once for each of its columns.
-        let of: HashMap<i32, u64> =
-            entry.dependencies.iter().filter_map(|id| Some((*id, *sizes.get(id)?))).collect();
-        let bytes = of.into_values().max().filter(|bytes| *bytes >= LARGE_BYTES)?;
+        let table = entry.dependencies.iter().max_by_key(|id| sizes.get(id))?;
+        sizes.get(table).filter(|bytes| **bytes >= LARGE_BYTES)?;
+        let rows = rows.get(table).copied().unwrap_or_default();
         let (create, adopt) = match entry.desc.as_str() {
             "INDEX" if is_only_create(&entry.definition) => (entry.definition.clone(), None),
             "CONSTRAINT" => unique(&entry.definition).map(|(create, adopt)| (create, Some(adopt)))?,
             _ => return None,
         };
         let tablespace = entry.tablespace.clone();
-        Some(Build { dump_id: entry.dump_id, bytes, tablespace, create, adopt })
+        Some(Build { dump_id: entry.dump_id, rows, tablespace, create, adopt })
     };
     let mut builds: Vec<Build> = archive.entries.iter().filter_map(build).collect();
-    builds.sort_by_key(|build| std::cmp::Reverse(build.bytes));
+    builds.sort_by_key(|build| std::cmp::Reverse(build.rows));
     builds
-}
-
-/// In other encodings what was read of the definitions is not exact.
-fn is_utf8(archive: &Archive) -> bool {
-    let encoding = archive.entries.iter().find(|entry| entry.desc == "ENCODING");
-    encoding.is_some_and(|entry| entry.definition.contains("'UTF8'"))
-}
-
-/// The bytes of each table's data, by the number of the table's entry.
-fn sizes_of_tables(archive: &Archive) -> HashMap<i32, u64> {
-    let tables: HashSet<i32> =
-        archive.entries.iter().filter(|entry| entry.desc == "TABLE").map(|entry| entry.dump_id).collect();
-    let bytes: HashMap<i32, u64> = archive.tables.iter().map(|table| (table.dump_id, table.bytes)).collect();
-    let of = |entry: &Entry| {
-        let table = entry.dependencies.iter().find(|id| tables.contains(id))?;
-        Some((*table, *bytes.get(&entry.dump_id)?))
-    };
-    archive.entries.iter().filter_map(of).collect()
 }
 
 /// Statistics targets, clustering and replica identities follow in the same definition, and lock more.
@@ -209,6 +202,7 @@ fn identifier_at_start(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::TableData;
 
     #[test]
     fn a_key_is_a_unique_index_that_is_made_its_own() {
@@ -220,6 +214,37 @@ mod tests {
         let (create, adopt) = unique(odd).unwrap();
         assert_eq!(create, "CREATE UNIQUE INDEX \"a \"\"b\" ON \"S\".\"t\" USING btree (\"x (y)\")");
         assert!(adopt.ends_with(" ADD CONSTRAINT \"a \"\"b\" UNIQUE USING INDEX \"a \"\"b\""));
+    }
+
+    #[test]
+    fn indexes_of_many_rows_are_built_before_those_of_long_rows() {
+        let entry = |dump_id, desc: &str, tag: &str, definition: &str, dependencies: &[i32]| Entry {
+            dump_id,
+            desc: desc.into(),
+            tag: tag.into(),
+            definition: definition.into(),
+            dependencies: dependencies.to_vec(),
+            ..Entry::default()
+        };
+        let entries = vec![
+            entry(1, "ENCODING", "", "SET client_encoding = 'UTF8';", &[]),
+            entry(10, "TABLE", "long", "", &[]),
+            entry(11, "TABLE", "many", "", &[]),
+            entry(12, "TABLE", "small", "", &[]),
+            entry(20, "TABLE DATA", "long", "", &[10]),
+            entry(21, "TABLE DATA", "many", "", &[11]),
+            entry(22, "TABLE DATA", "small", "", &[12]),
+            entry(30, "INDEX", "a", "CREATE INDEX a ON long USING btree (x);\n", &[10, 10]),
+            entry(31, "INDEX", "b", "CREATE INDEX b ON many USING btree (x);\n", &[11]),
+            entry(32, "INDEX", "c", "CREATE INDEX c ON small USING btree (x);\n", &[12]),
+        ];
+        let data = |dump_id, bytes| TableData { dump_id, name: String::new(), facts: None, bytes };
+        let tables = vec![data(20, LARGE_BYTES * 9), data(21, LARGE_BYTES), data(22, LARGE_BYTES - 1)];
+        let archive = Archive { entries, tables, ..Archive::default() };
+        let facts = |name: &str, rows| TableFacts { name: name.into(), rows, digest: None };
+        let facts = [facts("long", 5), facts("many", 500), facts("small", 5000)];
+        let order = builds(&archive, &facts).into_iter().map(|build| build.dump_id);
+        assert_eq!(order.collect::<Vec<_>>(), [31, 30]);
     }
 
     #[test]

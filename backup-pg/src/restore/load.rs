@@ -23,12 +23,11 @@ use memchr::memmem;
 
 use super::{
     messages,
-    parallel::in_sessions,
     temporary::{Place, TemporaryDatabase},
     unpacked::{Unpacked, major_in},
 };
 use crate::{
-    archive::{Archive, qualified},
+    archive::Archive,
     child::Running,
     session::{Session, explain},
     tools::Tools,
@@ -238,31 +237,6 @@ fn measure(place: &Place, is_over: &AtomicBool, cx: &Context) {
         let Some(now) = size() else { return };
         cx.emit(Event::Progress { step: Step::Load, done: u64::try_from(now - empty).unwrap_or_default() });
     }
-}
-
-/// Gathers the planner's statistics, which dumps do not hold: without them the first queries are slow.
-pub(super) fn analyze(place: &Place, jobs: usize, cx: &Context) -> Result<()> {
-    let open =
-        || place.session("backup analyze", &[("vacuum_cost_delay", "0"), ("synchronous_commit", "off")]);
-    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-               WHERE c.relkind IN ('r', 'm', 'p') AND c.relispopulated AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-               ORDER BY c.relpages DESC";
-    let mut session = open()?;
-    let rows = session.client().query(sql, &[]).map_err(|e| explain(e, "list the restored tables"))?;
-    drop(session);
-    let tables: Vec<String> = rows.iter().map(|row| qualified(row.get(0), row.get(1))).collect();
-    if tables.is_empty() {
-        return Ok(());
-    }
-    let analyze = |session: &mut Session, table: &String| {
-        let what = format!("gather statistics on {table}");
-        if let Err(error) = session.client().batch_execute(&format!("ANALYZE {table}")) {
-            // An expression of an index may fail outside of its application; the rows are there.
-            cx.warn(format!("{:?}", explain(error, &what)));
-        }
-        Ok(())
-    };
-    in_sessions(jobs, &tables, &open, &analyze, cx).map(|_| ())
 }
 
 #[cfg(test)]

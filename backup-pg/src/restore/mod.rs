@@ -21,6 +21,7 @@ mod prove;
 mod rows_only;
 mod server;
 mod staged;
+mod statistics;
 mod streamed;
 mod swap;
 mod tables;
@@ -70,15 +71,18 @@ pub(crate) fn load(artifact: &dyn Artifact, plan: &RestorePlan, cx: &Context) ->
         return rows_only::load(artifact, plan, &server, control, cx);
     }
     let jobs = load::jobs(request, cx);
-    let Filled { database, contents, tools } = match fill(artifact, plan, (&server, control), jobs, cx) {
-        Err(error) if jobs > 1 && messages::is_deadlock(&error) => {
-            cx.warn(format!("sessions that loaded waited for each other; one session begins anew: {error}"));
-            let control = server.session(&server.maintenance, "backup control", &[])?;
-            fill(artifact, plan, (&server, control), 1, cx)?
-        }
-        filled => filled?,
-    };
-    load::analyze(&database.place, jobs, cx)?;
+    let Filled { database, contents, tools, gathered } =
+        match fill(artifact, plan, (&server, control), jobs, cx) {
+            Err(error) if jobs > 1 && messages::is_deadlock(&error) => {
+                cx.warn(format!(
+                    "sessions that loaded waited for each other; one session begins anew: {error}"
+                ));
+                let control = server.session(&server.maintenance, "backup control", &[])?;
+                fill(artifact, plan, (&server, control), 1, cx)?
+            }
+            filled => filled?,
+        };
+    statistics::gather(&database.place, &gathered, jobs, cx)?;
     backup_core::crash::point("load.filled");
     Ok(Box::new(StagedDatabase {
         database,
@@ -100,6 +104,8 @@ struct Filled {
     contents: Contents,
     /// The programs that loaded it.
     tools: Tools,
+    /// The tables that have the planner's statistics.
+    gathered: HashSet<String>,
 }
 
 /// Fills a new database, by streaming where the dump allows it.
@@ -131,7 +137,7 @@ fn load_unpacked(
     let mut database = TemporaryDatabase::create(server, control, manifest, dump.archive(), cx)?;
     load::fill(&mut database, &dump, manifest, &Selection::of(&plan.request, manifest), jobs, cx)?;
     let tools = load::tools_for(dump.archive(), manifest)?;
-    Ok(Filled { database, contents: dump.contents, tools })
+    Ok(Filled { database, contents: dump.contents, tools, gathered: HashSet::new() })
 }
 
 /// How the target is reached, its password included.

@@ -20,6 +20,7 @@ use super::{
     messages,
     server::TargetServer,
     staged::StagedDatabase,
+    statistics,
     temporary::TemporaryDatabase,
     unpacked::{Unpacked, expected_tables, major_in},
 };
@@ -80,7 +81,7 @@ pub(super) fn load(
     load::run_pg_restore(&mut database, &path, &tools, &plain.clone().with("--section=pre-data"), jobs, cx)?;
     load::fill(&mut database, &dump, manifest, &plain.clone().with("--data-only"), jobs, cx)?;
     load::run_pg_restore(&mut database, &path, &tools, &plain.with("--section=post-data"), jobs, cx)?;
-    load::analyze(&database.place, jobs, cx)?;
+    statistics::gather(&database.place, &HashSet::new(), jobs, cx)?;
     Ok(Box::new(StagedDatabase {
         database,
         manifest: manifest.clone(),

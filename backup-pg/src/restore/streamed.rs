@@ -25,8 +25,9 @@ use super::{
     load::{self, Selection},
     order,
     server::TargetServer,
+    statistics,
     temporary::TemporaryDatabase,
-    unpacked::{damaged, ended},
+    unpacked::{damaged, ended, expected_tables},
 };
 use crate::{
     archive::{Archive, ArchiveReader, Entry, fill_offsets, read_toc},
@@ -104,20 +105,26 @@ pub(super) fn load(
     }
     let contents = contents?;
 
-    let built = match &contents.archive {
-        Some(read) => {
-            load::measured(&database.place, cx, || indexes::build(&database.place, read, jobs, cx))?
-        }
-        None => HashSet::new(),
-    };
+    let place = database.place.clone();
+    let (mut built, mut complete) = (HashSet::new(), Vec::new());
+    if let Some(read) = contents.archive.as_ref().filter(|_| jobs > 1) {
+        let facts = expected_tables(artifact, &contents);
+        built = load::measured(&place, cx, || indexes::build(&place, read, &facts, jobs, cx))?;
+        complete = statistics::complete(read, &built);
+    }
     head.tell_sizes(&contents, manifest.payload.plain_bytes)?;
     let rest = selection.with("--section=data").with("--section=post-data");
-    for stage in order::stages(entries).into_iter().filter_map(|stage| stage.without(&built)) {
-        let list = load::write_list(head.scratch.path(), "rest", &head.archive, &stage.entries)?;
-        let rest = rest.clone().with(list);
-        load::run_pg_restore(&mut database, &head.path(), &tools, &rest, stage.jobs(jobs), cx)?;
-    }
-    Ok(Filled { database, contents, tools })
+    // Foreign keys of several tables that refer to one are checked by one session, whatever the jobs are.
+    let (finished, gathered) = statistics::gather_beside(&place, &complete, cx, || -> Result<()> {
+        for stage in order::stages(entries).into_iter().filter_map(|stage| stage.without(&built)) {
+            let list = load::write_list(head.scratch.path(), "rest", &head.archive, &stage.entries)?;
+            let rest = rest.clone().with(list);
+            load::run_pg_restore(&mut database, &head.path(), &tools, &rest, stage.jobs(jobs), cx)?;
+        }
+        Ok(())
+    });
+    finished?;
+    Ok(Filled { database, contents, tools, gathered })
 }
 
 /// Decodes the archive into the reader, which hands its rows on.

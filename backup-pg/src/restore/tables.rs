@@ -28,6 +28,7 @@ use super::{
     present::{UserObjects, present_objects},
     server::TargetServer,
     staged::StagedDatabase,
+    statistics,
     temporary::TemporaryDatabase,
     unpacked::{Unpacked, expected_tables},
 };
@@ -71,7 +72,7 @@ pub(super) fn load(
         return Ok(Box::new(StagedTables { whole, dump, chosen }));
     }
     warn_of_references(&whole, &chosen, cx);
-    load::analyze(&whole.database.place, jobs, cx)?;
+    statistics::gather(&whole.database.place, &HashSet::new(), jobs, cx)?;
     Ok(Box::new(whole))
 }
 

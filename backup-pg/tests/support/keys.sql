@@ -1,4 +1,4 @@
--- Two tables that are large enough to have their indexes built by sessions of our own, with keys of every form.
+-- Tables that are large enough to have their indexes built by sessions of our own, with keys of every form.
 CREATE TABLE customers (id bigint PRIMARY KEY, region int NOT NULL, number int NOT NULL, email text, note text, CONSTRAINT "by ""region"" (odd)" UNIQUE (region, number));
 INSERT INTO customers SELECT n, n % 7, n, 'c' || n || '@example.org', repeat(md5(n::text), 3) FROM generate_series(1, 20000) AS n;
 CREATE TABLE "Odd Orders" (id int NOT NULL, "the (customer)" bigint NOT NULL REFERENCES customers, line int NOT NULL, later int, said text,
@@ -16,6 +16,9 @@ CREATE INDEX by_words ON customers USING gin (to_tsvector('simple', note));
 CREATE INDEX ranged ON customers USING brin (id) WITH (pages_per_range = 8);
 CREATE STATISTICS together ON region, number FROM customers;
 CREATE TABLE heirs (extra int, PRIMARY KEY (id)) INHERITS (customers);
+CREATE TABLE visits (id int PRIMARY KEY, customer bigint NOT NULL REFERENCES customers, said text);
+INSERT INTO visits SELECT n, n, repeat(md5(n::text), 3) FROM generate_series(1, 20000) AS n;
+CREATE INDEX shouted ON visits (upper(said));
 CREATE VIEW by_customer AS SELECT c.id, c.email, count(o.id) FROM customers AS c LEFT JOIN "Odd Orders" AS o ON o."the (customer)" = c.id GROUP BY c.id;
 CREATE MATERIALIZED VIEW regions AS SELECT region, count(*) FROM customers GROUP BY region;
 CREATE UNIQUE INDEX regions_key ON regions (region);
