@@ -82,7 +82,7 @@ def shop(tmp_path: Path) -> Shop:
 @pytest.fixture
 def big_shop(tmp_path: Path) -> Shop:
     shop = Shop(tmp_path)
-    shop.grow(150)
+    shop.grow(400)
     return shop
 
 
