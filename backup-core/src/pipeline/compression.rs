@@ -265,7 +265,7 @@ fn zstd_frame(
 }
 
 /// Entries of the table of earlier matches, as a power of two. A table of 256 KiB stays in a core's own cache, one of
-/// 1 MiB does not: for text it takes a third off the time for a thirtieth more bytes, for pages of a database the bytes
+/// 1 MiB does not: for text it takes a quarter off the time for a thirtieth more bytes, for pages of a database the bytes
 /// are a twentieth (docs/performance.md).
 const TEXT_HASH_LOG: u32 = 16;
 const PAGES_HASH_LOG: u32 = 18;
