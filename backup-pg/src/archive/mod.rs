@@ -68,10 +68,15 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// The encoding that its text and rows are in, where it says.
+    pub(crate) fn encoding(&self) -> Option<&str> {
+        let stated = self.entries.iter().find(|entry| entry.desc == "ENCODING")?;
+        stated.definition.split('\'').nth(1)
+    }
+
     /// Whether its text is UTF-8: in other encodings what was read of names and definitions is not exact.
     pub(crate) fn is_utf8(&self) -> bool {
-        let encoding = self.entries.iter().find(|entry| entry.desc == "ENCODING");
-        encoding.is_some_and(|entry| entry.definition.contains("'UTF8'"))
+        self.encoding() == Some("UTF8")
     }
 
     /// The bytes of each table's data, by the number of the table's entry.

@@ -50,8 +50,8 @@ struct Build {
     adopt: Option<String>,
 }
 
-/// Builds what it can of an archive whose rows are in the database; the entries that need no more. The facts say how
-/// many rows there are.
+/// Builds what it can of an archive whose rows are in the database, by several sessions; the entries that need no more.
+/// The facts say how many rows there are.
 ///
 /// The role must be a superuser.
 ///
@@ -65,7 +65,7 @@ pub(super) fn build(
     cx: &Context,
 ) -> Result<HashSet<i32>> {
     let builds = builds(archive, facts);
-    if jobs < 2 || builds.len() < 2 {
+    if builds.len() < 2 {
         return Ok(HashSet::new());
     }
     let handles = Mutex::new(Vec::new());

@@ -43,10 +43,8 @@ pub(super) struct StagedDatabase {
 impl StagedDatabase {
     /// The encoding that the dump's rows are in, where it says.
     fn encoding(&self) -> Option<String> {
-        let stated =
-            self.archive.iter().flat_map(|archive| &archive.entries).find(|entry| entry.desc == "ENCODING");
-        if let Some(entry) = stated {
-            return entry.definition.split('\'').nth(1).map(str::to_owned);
+        if let Some(stated) = self.archive.as_ref().and_then(Archive::encoding) {
+            return Some(stated.to_owned());
         }
         let facts = self.manifest.facts.get("database")?;
         facts.get("encoding")?.as_str().map(str::to_owned)

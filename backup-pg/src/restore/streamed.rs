@@ -91,7 +91,7 @@ pub(super) fn load(
     let definitions = selection.clone().with("--section=pre-data");
     load::run_pg_restore(&mut database, &head.path(), &tools, &definitions, 1, cx)?;
 
-    let (rows, copying) = copying::start(&database.place, jobs, encoding(&head.archive), entries)?;
+    let (rows, copying) = copying::start(&database.place, jobs, head.archive.encoding(), entries)?;
     let mut reader = ContentsReader::Custom(Box::new(ArchiveReader::with_data(Box::new(rows))));
     let decoded = load::measured(&database.place, cx, || feed(artifact, &mut reader, cx));
     // With the reader goes the sessions' queue, so that they end.
@@ -141,12 +141,6 @@ fn feed(artifact: &dyn Artifact, reader: &mut ContentsReader, cx: &Context) -> R
     }
     let findings = subject.decoded().unwrap_or_default();
     Err(damaged(artifact, &findings.first().map(ToString::to_string).unwrap_or_default()))
-}
-
-/// The encoding that the rows are in, where the archive says.
-fn encoding(archive: &Archive) -> Option<&str> {
-    let stated = archive.entries.iter().find(|entry| entry.desc == "ENCODING")?;
-    stated.definition.split('\'').nth(1)
 }
 
 impl Head {
